@@ -1,0 +1,113 @@
+//! Messages to nodes: run this, stop that.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::baseline::BaselineSnapshot;
+use crate::envelope::Message;
+use crate::ids::{CommandId, NodeId};
+
+/// Runs one invocation on one node. Published to the node's own queue, transient, mandatory.
+///
+/// A node may receive it more than once; its journal makes the second one a no-op.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunInvocation {
+    /// The command; with `node_id` the key by which duplicates are recognised.
+    pub command_id: CommandId,
+    /// The only node that may act on this.
+    pub node_id: NodeId,
+    /// Must not start before.
+    pub not_before: Timestamp,
+    /// Must not start after; what arrives later is refused.
+    pub not_after: Timestamp,
+    /// What to do.
+    pub document: RenderedDocument,
+    /// The rules, for documents that patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineSnapshot>,
+}
+
+impl Message for RunInvocation {
+    const TYPE: &'static str = "patchwave.invocation.run.v1";
+}
+
+/// Stops an invocation: dropped when not started, killed when running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CancelInvocation {
+    /// The command.
+    pub command_id: CommandId,
+    /// The node.
+    pub node_id: NodeId,
+}
+
+impl Message for CancelInvocation {
+    const TYPE: &'static str = "patchwave.invocation.cancel.v1";
+}
+
+/// A document with its parameters filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RenderedDocument {
+    /// Name of the document.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// Unique in the document.
+    pub name: String,
+    /// Seconds the step may take, 5..=172800; then it is killed and reported as timed out.
+    pub timeout_seconds: u32,
+    /// What the step does.
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum Action {
+    /// SSM's `aws:runShellScript`.
+    RunShellScript {
+        /// Lines of one script for `sh`.
+        commands: Vec<String>,
+        /// Where it runs; the agent's choice when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        working_directory: Option<String>,
+        /// Parameters, passed as environment variables and never pasted into the script.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        environment: BTreeMap<String, String>,
+    },
+    /// Scans or installs by the baseline of the message.
+    PatchBaseline {
+        /// Scan or Install.
+        operation: PatchOperation,
+        /// What may happen after an installation.
+        reboot_option: RebootOption,
+    },
+}
+
+/// SSM's `Operation` of AWS-RunPatchBaseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PatchOperation {
+    /// Report only.
+    Scan,
+    /// Install what is approved and missing, then report.
+    Install,
+}
+
+/// SSM's `RebootOption` of AWS-RunPatchBaseline.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RebootOption {
+    /// When what was installed needs it.
+    #[default]
+    RebootIfNeeded,
+    /// Never.
+    NoReboot,
+}

@@ -1,0 +1,161 @@
+//! What agents report. Published to the reports exchange, persistent, confirmed.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::baseline::PatchRecord;
+use crate::command::{PatchOperation, RebootOption};
+use crate::envelope::Message;
+use crate::ids::{BaselineId, CommandId, NodeId};
+use crate::node::NodeFacts;
+
+/// Characters of standard output a step keeps (SSM: 24,000).
+pub const OUTPUT_CHARS_MAX: usize = 24_000;
+/// Characters of standard error a step keeps (SSM: 8,000).
+pub const ERROR_CHARS_MAX: usize = 8_000;
+
+/// An agent is connected and can be reached at `address`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeConnected {
+    /// Who it is and what it runs on.
+    pub facts: NodeFacts,
+    /// The queue its commands go to: `patchwave.node.…` or `patchwave.host.…`.
+    pub address: String,
+    /// Differs for each connection.
+    pub session: String,
+}
+
+impl Message for NodeConnected {
+    const TYPE: &'static str = "patchwave.node.connected.v1";
+}
+
+/// An agent is alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeHeartbeat {
+    /// The node.
+    pub node_id: NodeId,
+    /// The connection it speaks of.
+    pub session: String,
+}
+
+impl Message for NodeHeartbeat {
+    const TYPE: &'static str = "patchwave.node.heartbeat.v1";
+}
+
+/// An invocation is running and takes longer than a few seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InvocationProgressed {
+    /// The command.
+    pub command_id: CommandId,
+    /// The node.
+    pub node_id: NodeId,
+    /// Steps completed.
+    pub steps_done: u32,
+    /// Steps in all.
+    pub steps_total: u32,
+    /// What is being done, for people; empty when there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+impl Message for InvocationProgressed {
+    const TYPE: &'static str = "patchwave.invocation.progressed.v1";
+}
+
+/// An invocation has come to its end on the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InvocationFinished {
+    /// The command.
+    pub command_id: CommandId,
+    /// The node.
+    pub node_id: NodeId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, where the outcome alone does not say; empty otherwise.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// When the first step started.
+    pub started_at: Timestamp,
+    /// When the last step ended.
+    pub finished_at: Timestamp,
+    /// What each step did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepResult>,
+}
+
+impl Message for InvocationFinished {
+    const TYPE: &'static str = "patchwave.invocation.finished.v1";
+}
+
+/// How an invocation or a step ended on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Outcome {
+    /// Every step succeeded or was skipped.
+    Success,
+    /// Some step failed.
+    Failed,
+    /// Some step exceeded its own timeout.
+    TimedOut,
+    /// Stopped on request.
+    Cancelled,
+    /// Refused before it started: late, misaddressed or not allowed on this node.
+    Refused,
+    /// Not run because an earlier step ended the document, or the platform does not match.
+    Skipped,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepResult {
+    /// Name of the step.
+    pub name: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Exit code; -1 when nothing was started.
+    pub exit_code: i32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// First [`OUTPUT_CHARS_MAX`] characters of its standard output.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stdout: String,
+    /// First [`ERROR_CHARS_MAX`] characters of its standard error.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stderr: String,
+}
+
+/// The patches of a node as a scan or an installation left them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeScanned {
+    /// The node.
+    pub node_id: NodeId,
+    /// The command that asked for it.
+    pub command_id: CommandId,
+    /// Which baseline judged.
+    pub baseline_id: BaselineId,
+    /// SSM's `SnapshotId`.
+    pub snapshot_id: String,
+    /// The node's patch group, empty when it has none.
+    #[serde(default)]
+    pub patch_group: String,
+    /// Scan or Install.
+    pub operation: PatchOperation,
+    /// Of an installation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot_option: Option<RebootOption>,
+    /// When the operation started.
+    pub started_at: Timestamp,
+    /// When it ended; an older report never replaces a newer one.
+    pub finished_at: Timestamp,
+    /// Every patch that is relevant to the node.
+    pub patches: Vec<PatchRecord>,
+    /// Approved patches that do not apply to this node; counted, not listed.
+    #[serde(default)]
+    pub not_applicable_count: u32,
+}
+
+impl Message for NodeScanned {
+    const TYPE: &'static str = "patchwave.node.scanned.v1";
+}
