@@ -1,0 +1,340 @@
+//! Command documents: which there are, what their parameters may be, and what they do on a node.
+//!
+//! Pure. The built-in documents have SSM's names and parameters. Parameters never become part of a
+//! script's text: `commands` of AWS-RunShellScript *is* the script, everything else is typed.
+
+use std::collections::BTreeMap;
+
+use patchwave_schemas::command::{Action, PatchOperation, RebootOption, RenderedDocument, Step};
+
+/// The patching document.
+pub const RUN_PATCH_BASELINE: &str = "AWS-RunPatchBaseline";
+/// The shell document.
+pub const RUN_SHELL_SCRIPT: &str = "AWS-RunShellScript";
+
+/// Seconds a patching step may take (SSM's value).
+const PATCH_TIMEOUT_SECONDS: u32 = 7_200;
+/// Seconds a script may take unless it says otherwise (SSM's default).
+const SCRIPT_TIMEOUT_SECONDS: u32 = 3_600;
+/// Bytes of a document with its parameters filled in (SSM: 64 KB).
+const DOCUMENT_BYTES_MAX: usize = 65_536;
+
+/// A parameter of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name; case matters.
+    pub name: &'static str,
+    /// `String` or `StringList`.
+    pub kind: &'static str,
+    /// For people.
+    pub description: &'static str,
+    /// The value when it is not given; `None` makes it mandatory.
+    pub default: Option<&'static str>,
+    /// The only values allowed; empty when any is.
+    pub allowed: &'static [&'static str],
+}
+
+/// A built-in document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Document {
+    /// Its name.
+    pub name: &'static str,
+    /// Its only version.
+    pub version: &'static str,
+    /// For people.
+    pub description: &'static str,
+    /// SSM's `PlatformTypes`.
+    pub platform_types: &'static [&'static str],
+    /// Its parameters.
+    pub parameters: &'static [Parameter],
+}
+
+/// Every built-in document, by name.
+pub const DOCUMENTS: [Document; 2] = [
+    Document {
+        name: RUN_PATCH_BASELINE,
+        version: "1",
+        description: "Scans for or installs patches by the baseline of the node's patch group.",
+        platform_types: &["Linux", "Windows", "MacOS"],
+        parameters: &[
+            Parameter {
+                name: "Operation",
+                kind: "String",
+                description: "Scan reports; Install installs what is approved and missing, then reports.",
+                default: None,
+                allowed: &["Scan", "Install"],
+            },
+            Parameter {
+                name: "RebootOption",
+                kind: "String",
+                description: "Whether a node may reboot when what was installed needs it.",
+                default: Some("RebootIfNeeded"),
+                allowed: &["RebootIfNeeded", "NoReboot"],
+            },
+            Parameter {
+                name: "SnapshotId",
+                kind: "String",
+                description: "Names the frozen baseline; derived from the window execution or command when empty.",
+                default: Some(""),
+                allowed: &[],
+            },
+        ],
+    },
+    Document {
+        name: RUN_SHELL_SCRIPT,
+        version: "1",
+        description: "Runs a shell script.",
+        platform_types: &["Linux", "MacOS"],
+        parameters: &[
+            Parameter {
+                name: "commands",
+                kind: "StringList",
+                description: "The lines of the script.",
+                default: None,
+                allowed: &[],
+            },
+            Parameter {
+                name: "workingDirectory",
+                kind: "String",
+                description: "Where it runs.",
+                default: Some(""),
+                allowed: &[],
+            },
+            Parameter {
+                name: "executionTimeout",
+                kind: "String",
+                description: "Seconds it may take, 5 to 172800.",
+                default: Some("3600"),
+                allowed: &[],
+            },
+        ],
+    },
+];
+
+/// Why a document cannot be run with these parameters.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// No document of this name.
+    #[error("document `{name}` does not exist; there are {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// No such version.
+    #[error("document `{name}` has no version `{version}`; allowed are $DEFAULT, $LATEST and 1")]
+    UnknownVersion {
+        /// The document.
+        name: String,
+        /// The version.
+        version: String,
+    },
+    /// A parameter is unknown, missing or has a value that is not allowed.
+    #[error("parameter `{parameter}` of {document}: {problem}")]
+    Parameter {
+        /// The document.
+        document: &'static str,
+        /// The parameter.
+        parameter: String,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+    /// Larger than a document may be.
+    #[error("document {document} is {bytes} bytes long with its parameters; at most {DOCUMENT_BYTES_MAX} are allowed")]
+    TooLarge {
+        /// The document.
+        document: &'static str,
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+/// Parameters as SSM carries them: every value is a list.
+pub type Parameters = BTreeMap<String, Vec<String>>;
+
+/// Finds a built-in document.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Document> {
+    DOCUMENTS.iter().find(|document| document.name == name)
+}
+
+/// Fills in a document's parameters.
+///
+/// # Errors
+/// [`DocumentError`] naming the document, parameter, value and what is allowed.
+pub fn render(name: &str, version: Option<&str>, parameters: &Parameters) -> Result<RenderedDocument, DocumentError> {
+    let document = find(name).ok_or_else(|| DocumentError::Unknown {
+        name: name.to_owned(),
+        known: DOCUMENTS.map(|document| document.name).join(" and "),
+    })?;
+    match version {
+        None | Some("$DEFAULT" | "$LATEST" | "1") => {}
+        Some(version) => {
+            return Err(DocumentError::UnknownVersion { name: name.to_owned(), version: version.to_owned() });
+        }
+    }
+    let values = Values::check(document, parameters)?;
+    let bytes: usize =
+        parameters.iter().map(|(key, value)| key.len() + value.iter().map(String::len).sum::<usize>()).sum();
+    if bytes > DOCUMENT_BYTES_MAX {
+        return Err(DocumentError::TooLarge { document: document.name, bytes });
+    }
+    let step = match document.name {
+        RUN_PATCH_BASELINE => Step {
+            name: "PatchNode".to_owned(),
+            timeout_seconds: PATCH_TIMEOUT_SECONDS,
+            action: Action::PatchBaseline {
+                operation: match values.one("Operation") {
+                    "Install" => PatchOperation::Install,
+                    _ => PatchOperation::Scan,
+                },
+                reboot_option: match values.one("RebootOption") {
+                    "NoReboot" => RebootOption::NoReboot,
+                    _ => RebootOption::RebootIfNeeded,
+                },
+            },
+        },
+        _ => Step {
+            name: "runShellScript".to_owned(),
+            timeout_seconds: values.timeout("executionTimeout")?,
+            action: Action::RunShellScript {
+                commands: values.list("commands"),
+                working_directory: Some(values.one("workingDirectory").to_owned()).filter(|path| !path.is_empty()),
+                environment: BTreeMap::new(),
+            },
+        },
+    };
+    Ok(RenderedDocument { name: document.name.to_owned(), version: document.version.to_owned(), steps: vec![step] })
+}
+
+/// Seconds that all steps together may take.
+#[must_use]
+pub fn execution_seconds(document: &RenderedDocument) -> u32 {
+    document.steps.iter().map(|step| step.timeout_seconds).fold(0, u32::saturating_add)
+}
+
+/// Whether a document patches, and so needs a baseline.
+#[must_use]
+pub fn needs_baseline(document: &RenderedDocument) -> bool {
+    document.steps.iter().any(|step| matches!(step.action, Action::PatchBaseline { .. }))
+}
+
+/// Parameters that were checked against their document.
+struct Values<'a> {
+    document: &'static Document,
+    given: &'a Parameters,
+}
+
+impl<'a> Values<'a> {
+    fn check(document: &'static Document, given: &'a Parameters) -> Result<Self, DocumentError> {
+        let refuse = |parameter: &str, problem: String| {
+            Err(DocumentError::Parameter { document: document.name, parameter: parameter.to_owned(), problem })
+        };
+        for (name, values) in given {
+            let Some(known) = document.parameters.iter().find(|parameter| parameter.name == name) else {
+                let names: Vec<_> = document.parameters.iter().map(|parameter| parameter.name).collect();
+                return refuse(name, format!("no such parameter; allowed are {}", names.join(", ")));
+            };
+            if known.kind == "String" && values.len() != 1 {
+                return refuse(name, format!("{} values were given; exactly 1 is allowed", values.len()));
+            }
+            if values.is_empty() {
+                return refuse(name, "no value was given; at least 1 is needed".to_owned());
+            }
+            if let Some(value) =
+                values.iter().find(|value| !known.allowed.is_empty() && !known.allowed.contains(&value.as_str()))
+            {
+                return refuse(name, format!("`{value}` is not allowed; allowed are {}", known.allowed.join(", ")));
+            }
+        }
+        match document.parameters.iter().find(|known| known.default.is_none() && !given.contains_key(known.name)) {
+            Some(missing) => refuse(missing.name, "it is mandatory and was not given".to_owned()),
+            None => Ok(Self { document, given }),
+        }
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        self.given.get(name).cloned().unwrap_or_default()
+    }
+
+    fn one(&self, name: &str) -> &str {
+        let default =
+            || self.document.parameters.iter().find(|known| known.name == name).and_then(|known| known.default);
+        self.given.get(name).and_then(|values| values.first()).map(String::as_str).or_else(default).unwrap_or_default()
+    }
+
+    fn timeout(&self, name: &str) -> Result<u32, DocumentError> {
+        let text = self.one(name);
+        let text = if text.is_empty() { return Ok(SCRIPT_TIMEOUT_SECONDS) } else { text };
+        text.parse().ok().filter(|seconds| (5..=172_800).contains(seconds)).ok_or_else(|| DocumentError::Parameter {
+            document: self.document.name,
+            parameter: name.to_owned(),
+            problem: format!("`{text}` is not allowed; allowed are 5 to 172800 seconds"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(pairs: &[(&str, &[&str])]) -> Parameters {
+        pairs
+            .iter()
+            .map(|(key, values)| ((*key).to_owned(), values.iter().map(|v| (*v).to_owned()).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn patch_baseline_takes_its_operation_and_defaults_its_reboot_option() {
+        let rendered = render(RUN_PATCH_BASELINE, None, &parameters(&[("Operation", &["Install"])])).expect("valid");
+        assert!(needs_baseline(&rendered));
+        assert_eq!(execution_seconds(&rendered), PATCH_TIMEOUT_SECONDS);
+        assert_eq!(
+            rendered.steps[0].action,
+            Action::PatchBaseline { operation: PatchOperation::Install, reboot_option: RebootOption::RebootIfNeeded }
+        );
+    }
+
+    #[test]
+    fn a_script_keeps_its_lines_and_its_timeout() {
+        let given = parameters(&[("commands", &["echo {{ x }}", "exit 3"]), ("executionTimeout", &["60"])]);
+        let rendered = render(RUN_SHELL_SCRIPT, Some("$LATEST"), &given).expect("valid");
+        assert_eq!(rendered.steps[0].timeout_seconds, 60);
+        assert!(matches!(&rendered.steps[0].action,
+            Action::RunShellScript { commands, .. } if commands == &["echo {{ x }}", "exit 3"]));
+    }
+
+    #[test]
+    fn wrong_parameters_are_refused_with_name_value_and_what_is_allowed() {
+        for (name, given, needles) in [
+            ("AWS-Nothing", parameters(&[]), &["AWS-Nothing", RUN_SHELL_SCRIPT][..]),
+            (RUN_PATCH_BASELINE, parameters(&[]), &["Operation", "mandatory"]),
+            (RUN_PATCH_BASELINE, parameters(&[("Operation", &["scan"])]), &["`scan`", "Scan, Install"]),
+            (RUN_PATCH_BASELINE, parameters(&[("Operation", &["Scan", "Scan"])]), &["2 values"]),
+            (
+                RUN_PATCH_BASELINE,
+                parameters(&[("Operation", &["Scan"]), ("operation", &["x"])]),
+                &["`operation`", "no such"],
+            ),
+            (RUN_SHELL_SCRIPT, parameters(&[("commands", &[])]), &["commands", "at least 1"]),
+            (
+                RUN_SHELL_SCRIPT,
+                parameters(&[("commands", &["x"]), ("executionTimeout", &["4"])]),
+                &["`4`", "5 to 172800"],
+            ),
+        ] {
+            let message = render(name, None, &given).expect_err("invalid").to_string();
+            for needle in needles {
+                assert!(message.contains(needle), "{message} lacks {needle}");
+            }
+        }
+        let huge = "x".repeat(DOCUMENT_BYTES_MAX);
+        assert!(matches!(
+            render(RUN_SHELL_SCRIPT, None, &parameters(&[("commands", &[&huge])])),
+            Err(DocumentError::TooLarge { .. })
+        ));
+        assert!(render(RUN_SHELL_SCRIPT, Some("2"), &parameters(&[("commands", &["x"])])).is_err());
+    }
+}
