@@ -1,0 +1,23 @@
+//! Patch baselines: which versions of which packages are approved on a node, and why.
+//!
+//! [`evaluate`] is a function of values. The agent calls it on what it has just read from the
+//! package manager, the control plane calls it on stored inventories; both get the same answer
+//! for the same `now`. Nothing here reads a clock or a file.
+//!
+//! Order of precedence (SSM's): rejected patches win over everything; approved patches need no
+//! rule and no global filter; then global filters; then the approval rules, of which any suffices.
+
+mod approval;
+mod evaluate;
+mod filters;
+mod package;
+mod patterns;
+mod predefined;
+mod validate;
+
+pub use evaluate::{Decision, Evaluation, blocked_by, evaluate};
+pub use filters::product;
+pub use package::{AvailableVersion, InstalledPackage, NodeProfile, Origin};
+pub use patterns::glob_matches;
+pub use predefined::{all_predefined, predefined};
+pub use validate::{BaselineError, validate};

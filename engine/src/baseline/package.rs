@@ -1,0 +1,145 @@
+//! What the evaluation is told about a node and its packages.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use patchwave_schemas::node::OperatingSystem;
+use serde::{Deserialize, Serialize};
+
+/// The node as far as a baseline asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeProfile {
+    /// A baseline for another operating system approves nothing here.
+    pub operating_system: OperatingSystem,
+    /// As in `VERSION_ID` of os-release, for instance `12` or `22.04`; empty when unknown.
+    pub version: String,
+    /// As in `VERSION_CODENAME`, for instance `bookworm`; empty when unknown.
+    pub codename: String,
+}
+
+/// One package that is on the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledPackage {
+    /// Name without architecture.
+    pub name: String,
+    /// For instance `amd64`; `all` for packages that fit every architecture.
+    pub architecture: String,
+    /// The installed version, epoch included.
+    pub version: String,
+    /// Archive section; empty when unknown.
+    #[serde(default)]
+    pub section: String,
+    /// Debian priority; empty when unknown.
+    #[serde(default)]
+    pub priority: String,
+    /// An administrator put the package on hold: it is reported, never upgraded.
+    #[serde(default)]
+    pub held: bool,
+    /// The package asked for a reboot that has not happened yet.
+    #[serde(default)]
+    pub pending_reboot: bool,
+    /// When this version was unpacked, if known.
+    #[serde(default)]
+    pub installed_at: Option<Timestamp>,
+}
+
+/// Where a version can be had from. Shared by the thousands of versions of one archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// `Suite` of the archive's Release file, which apt calls archive: `jammy-security`.
+    pub archive: String,
+    /// `Codename` of the Release file.
+    #[serde(default)]
+    pub codename: String,
+    /// `Origin` of the Release file, for instance `Debian`.
+    #[serde(default)]
+    pub origin: String,
+    /// `Label` of the Release file.
+    #[serde(default)]
+    pub label: String,
+    /// Host of the archive; empty for local ones.
+    #[serde(default)]
+    pub site: String,
+    /// For instance `main`.
+    #[serde(default)]
+    pub component: String,
+    /// The package manager has verified the archive's signature or was told to trust it.
+    pub trusted: bool,
+}
+
+impl Origin {
+    /// Whether what comes from here is a security update.
+    ///
+    /// SSM's rule: the archive is trusted, and its name contains `security` or it is Debian's own
+    /// security site. Ubuntu's `…-apps-security` and `…-infra-security` match by name.
+    #[must_use]
+    pub fn is_security(&self) -> bool {
+        let named = |text: &str| text.to_ascii_lowercase().contains("security");
+        self.trusted
+            && (named(&self.archive) || named(&self.codename) || self.site.eq_ignore_ascii_case("security.debian.org"))
+    }
+}
+
+/// One version of one package that some archive offers to the node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AvailableVersion {
+    /// Name without architecture.
+    pub name: String,
+    /// For instance `amd64`, or `all`.
+    pub architecture: String,
+    /// The version, epoch included.
+    pub version: String,
+    /// Archive section; empty when unknown.
+    #[serde(default)]
+    pub section: String,
+    /// Debian priority; empty when unknown.
+    #[serde(default)]
+    pub priority: String,
+    /// Every archive that offers exactly this version.
+    #[serde(default)]
+    pub origins: Vec<Arc<Origin>>,
+    /// When the vendor released it, where the vendor says so.
+    #[serde(default)]
+    pub released_at: Option<Timestamp>,
+    /// When this node first saw it; counts as its release where nothing better is known.
+    #[serde(default)]
+    pub first_seen: Option<Timestamp>,
+}
+
+impl AvailableVersion {
+    /// Whether any of its archives makes it a security update.
+    #[must_use]
+    pub fn is_security(&self) -> bool {
+        self.origins.iter().any(|origin| origin.is_security())
+    }
+
+    /// The instant that approval delays count from. Absent when nobody knows any.
+    #[must_use]
+    pub fn release_instant(&self) -> Option<Timestamp> {
+        self.released_at.or(self.first_seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Origin;
+
+    fn origin(archive: &str, site: &str, trusted: bool) -> Origin {
+        Origin { archive: archive.into(), site: site.into(), trusted, ..Origin::default() }
+    }
+
+    #[test]
+    fn security_is_told_by_archive_name_or_debians_own_site_and_needs_trust() {
+        for (archive, site, trusted, expected) in [
+            ("jammy-security", "archive.ubuntu.com", true, true),
+            ("jammy-apps-security", "esm.ubuntu.com", true, true),
+            ("oldstable-security", "deb.debian.org", true, true),
+            ("stable", "security.debian.org", true, true),
+            ("jammy-updates", "security.ubuntu.com", true, false),
+            ("jammy-security", "archive.ubuntu.com", false, false),
+            ("stable", "deb.debian.org", true, false),
+        ] {
+            assert_eq!(origin(archive, site, trusted).is_security(), expected, "{archive} at {site}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The rules of Patchwave: every decision, and nothing else.
+//!
+//! Pure: no I/O, no clock, no randomness, no async. `now` is an argument and effects are values, so
+//! that production, replay and simulation share each rule.
+//!
+//! - [`baseline`]: which patches are approved on a node, and why.
+//! - [`compliance`]: how many patches of a node are in which state.
+//! - [`documents`]: what a command does on a node, and its parameters.
+//! - [`invocation`]: one document on one node, event by event.
+//! - [`limits`]: `MaxConcurrency` and `MaxErrors`.
+//! - [`rollout`]: how many invocations may be in flight, and when to stop.
+//! - [`schedule`]: when a maintenance window runs, and whether a late run still starts.
+//! - [`targets`]: which nodes a task is for.
+//! - [`versions`]: which of two package versions is newer.
+//! - [`window_execution`]: which task of a window starts when, and how a firing ends.
+
+pub mod baseline;
+pub mod compliance;
+pub mod documents;
+pub mod invocation;
+pub mod limits;
+pub mod rollout;
+pub mod schedule;
+pub mod targets;
+pub mod versions;
+pub mod window_execution;
