@@ -1,0 +1,139 @@
+//! The bus over RabbitMQ (3.10 and later).
+//!
+//! Two supervised connections, so that a broker that blocks publishers still delivers. Topology is
+//! declared on every connection. Nothing here retries work or knows what a message means.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use patchwave_schemas::topology::WorkQueue;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Bus, BusError, Consumer, Link, Outgoing, Published};
+use crate::telemetry::redact_url;
+use consumer::AmqpConsumer;
+use link::State;
+use publisher::Publisher;
+
+mod consumer;
+mod death;
+mod limits;
+mod link;
+mod publisher;
+mod topology;
+
+/// Seconds between heartbeats when the URL names none. A lost host is noticed after two of them;
+/// the broker's own default is 60.
+const HEARTBEAT_S: u16 = 10;
+
+/// The bus over RabbitMQ. Cheap to share behind an `Arc`.
+pub struct AmqpBus {
+    uri: AMQPUri,
+    name: String,
+    publishing: Arc<Publisher>,
+    consuming: watch::Receiver<State>,
+    link: watch::Receiver<Link>,
+    closing: CancellationToken,
+}
+
+impl AmqpBus {
+    /// Starts connecting to a broker. Returns at once, whether the broker is up or not: it is
+    /// retried for as long as the bus is open, and [`Bus::link`] tells how it goes.
+    ///
+    /// `connection_name` is what operators see on the broker: `<program>.<instance>`.
+    ///
+    /// # Errors
+    /// [`BusError::Url`] when the URL is not one of RabbitMQ. Its password is not repeated.
+    #[expect(clippy::unused_async, reason = "must run inside a runtime, which `async` says best")]
+    pub async fn connect(url: &str, connection_name: &str) -> Result<Self, BusError> {
+        let mut uri = AMQPUri::from_str(url).map_err(|reason| BusError::Url { url: redact_url(url), reason })?;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+        let closing = CancellationToken::new();
+        let publishing = link::supervise(uri.clone(), format!("{connection_name}.publisher"), closing.clone());
+        let consuming = link::supervise(uri.clone(), format!("{connection_name}.consumer"), closing.clone());
+        let link = watch_both(publishing.clone(), consuming.clone());
+        Ok(Self {
+            uri,
+            name: connection_name.to_owned(),
+            publishing: Arc::new(Publisher::new(publishing)),
+            consuming,
+            link,
+            closing,
+        })
+    }
+}
+
+#[async_trait]
+impl Bus for AmqpBus {
+    async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>, BusError> {
+        self.publishing.publish(messages).await
+    }
+
+    async fn consume(&self, queue: WorkQueue) -> Result<Box<dyn Consumer>, BusError> {
+        if self.closing.is_cancelled() {
+            return Err(BusError::Closed);
+        }
+        let publisher = Arc::clone(&self.publishing);
+        Ok(Box::new(AmqpConsumer::new(queue, &self.name, self.consuming.clone(), publisher)))
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+
+    async fn depth(&self, queue: WorkQueue) -> Option<u64> {
+        self.publishing.depth(queue.name()).await
+    }
+
+    async fn warnings(&self) -> Vec<String> {
+        // The management API is asked in plain HTTP, which is no place for a password from `amqps`.
+        if self.uri.scheme == AMQPScheme::AMQPS {
+            return Vec::new();
+        }
+        limits::warnings(&self.uri).await
+    }
+
+    async fn close(&self) {
+        self.closing.cancel();
+        let mut consuming = self.consuming.clone();
+        let _ = consuming.wait_for(|state| matches!(state, State::Closed)).await;
+        self.publishing.closed().await;
+    }
+}
+
+impl Drop for AmqpBus {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+/// Up when both connections are.
+fn watch_both(mut publishing: watch::Receiver<State>, mut consuming: watch::Receiver<State>) -> watch::Receiver<Link> {
+    let both = |publishing: &State, consuming: &State| match (publishing, consuming) {
+        (State::Closed, _) | (_, State::Closed) => Link::Down { reason: "closed".to_owned() },
+        (State::Down(reason), _) | (_, State::Down(reason)) => Link::Down { reason: reason.clone() },
+        (State::Up(_), State::Up(_)) => Link::Up,
+    };
+    let (sender, receiver) = watch::channel(both(&publishing.borrow(), &consuming.borrow()));
+    tokio::spawn(async move {
+        loop {
+            let now = both(&publishing.borrow_and_update(), &consuming.borrow_and_update());
+            sender.send_if_modified(|link| {
+                let changed = *link != now;
+                *link = now;
+                changed
+            });
+            let alive = tokio::select! {
+                changed = publishing.changed() => changed,
+                changed = consuming.changed() => changed,
+            };
+            if alive.is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,205 @@
+//! The bus port: durable work queues between programs, and live delivery to connected nodes.
+//!
+//! What it promises, whichever adapter is behind it:
+//! - a published event is either confirmed as stored, or the call fails and may be repeated;
+//! - a delivery is handed out at least once until it is settled;
+//! - a command to a node is delivered to a connected consumer or comes back as
+//!   [`Published::Returned`]; it is never kept for later, because the store is the mailbox.
+//!
+//! A bus decides nothing: deadlines, retries of work and duplicates are the handlers' business.
+//! New semantics belong into the contract suite in `tests/`, not into one adapter's tests.
+
+use async_trait::async_trait;
+use patchwave_schemas::topology::WorkQueue;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::Class;
+
+pub mod amqp;
+pub mod embedded;
+
+/// Messages a consumer may hold unsettled, and so the largest batch.
+///
+/// 512 with one multiple-acknowledge is five to forty times prefetch 1 (measured on RabbitMQ
+/// 3.10); larger gains nothing and makes redeliveries after a crash longer.
+pub const BATCH_MAX: u16 = 512;
+
+/// Where a message goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// To every queue bound to this key of the events exchange. Durable.
+    Event {
+        /// `patchwave_schemas::topology::routing_key` of the type, or a timer's key.
+        key: String,
+    },
+    /// As an agent's report. Durable.
+    Report {
+        /// Routing key on the reports exchange.
+        key: String,
+    },
+    /// To one connected node. Transient, mandatory.
+    Node {
+        /// The queue from its hello.
+        address: String,
+    },
+    /// Straight to one work queue, for replayed dead letters. Durable.
+    Queue(WorkQueue),
+}
+
+/// A message on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to.
+    pub route: Route,
+    /// The CloudEvent's id, repeated in the broker's own properties.
+    pub message_id: Uuid,
+    /// The CloudEvent's type, likewise.
+    pub message_type: String,
+    /// The CloudEvent.
+    pub body: Vec<u8>,
+}
+
+/// What became of a published message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// Stored by the bus, or handed to a connected node's queue.
+    Confirmed,
+    /// No queue took it: for [`Route::Node`], the node is not connected.
+    Returned,
+}
+
+/// A message handed out by a consumer. It stays the bus's until it is settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Names the delivery to [`Consumer::settle`].
+    pub tag: u64,
+    /// The message's body as it was published, whatever it is.
+    pub body: Vec<u8>,
+    /// Whether it may have been handed out before.
+    pub redelivered: bool,
+    /// On [`WorkQueue::Dead`]: the queue that gave it up and why.
+    pub death: Option<Death>,
+}
+
+/// Where a dead letter comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// The queue it was on; empty when it never reached one.
+    pub queue: String,
+    /// Why it was given up.
+    pub reason: String,
+}
+
+/// What becomes of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done: forget it.
+    Ack,
+    /// Can never be processed: to the dead letters, with the reason.
+    Bury {
+        /// One sentence for an operator.
+        reason: String,
+    },
+    /// Not now: hand it out again.
+    Requeue,
+}
+
+/// State of the link to the bus, for `/readyz` and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// Connected.
+    Up,
+    /// Not connected; being retried.
+    Down {
+        /// The last failure.
+        reason: String,
+    },
+}
+
+/// Durable queues, and live delivery to nodes.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// Publishes all messages and waits until the bus has answered for each of them.
+    ///
+    /// The answers are in the order of the messages. Retries while the link is down, until a
+    /// bounded time (30 s) has passed. Safe to repeat: consumers recognise duplicates by id.
+    ///
+    /// # Errors
+    /// [`BusError`] if not every message was answered for; some may have been published.
+    async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>, BusError>;
+
+    /// Starts reading a queue. The consumer reconnects by itself.
+    ///
+    /// # Errors
+    /// [`BusError`] if the bus was closed.
+    async fn consume(&self, queue: WorkQueue) -> Result<Box<dyn Consumer>, BusError>;
+
+    /// The state of the link, now and whenever it changes.
+    fn link(&self) -> watch::Receiver<Link>;
+
+    /// Ready messages waiting on a queue, for `/metrics`; `None` when the bus cannot tell cheaply.
+    async fn depth(&self, queue: WorkQueue) -> Option<u64>;
+
+    /// Warnings an operator should act on, such as a broker's file limit that is too low.
+    async fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Closes the link; consumers end with `None`.
+    async fn close(&self);
+}
+
+/// A reader of one queue.
+#[async_trait]
+pub trait Consumer: Send {
+    /// Waits for a delivery, then takes along whatever else is ready, up to `max`.
+    ///
+    /// `None` when the bus was closed. While the link is down it waits; deliveries of a lost
+    /// connection come again. Dropping the future loses no delivery.
+    async fn next_batch(&mut self, max: usize) -> Option<Vec<Delivery>>;
+
+    /// Settles deliveries of this consumer. Unknown tags (of a lost connection) are ignored:
+    /// those messages come again.
+    ///
+    /// # Errors
+    /// [`BusError`] if the bus could not be told; the messages will come again.
+    async fn settle(&mut self, verdicts: Vec<(u64, Verdict)>) -> Result<(), BusError>;
+}
+
+/// Why the bus did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The URL names no bus this program knows, or misspells one.
+    #[error("bus `{url}`: {reason}; expected `embedded` or `amqp[s]://user:password@host:port/vhost`")]
+    Url {
+        /// The URL without its password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The link is down or the broker refused.
+    #[error("could not {attempted}")]
+    Broker {
+        /// What was attempted.
+        attempted: String,
+        /// The driver's reason.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The bus was closed by this program.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+impl BusError {
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Broker { .. } => Class::Transient,
+            Self::Url { .. } => Class::Rejected,
+            Self::Closed => Class::Fatal,
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! From a request to a stored command: which nodes, which baseline, which limits.
+//!
+//! The one way into a rollout, for SendCommand, for `command.requested` and for a window's tasks.
+//! It stores; it releases nothing: the outbox message it leaves makes the dispatcher do that.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use patchwave_engine::documents::{self, DocumentError};
+use patchwave_engine::limits::{DEFAULT_CONCURRENCY, DEFAULT_ERRORS, Limit, LimitError};
+use patchwave_engine::rollout::Rollout;
+use patchwave_engine::targets::{TargetError, TargetNode, TargetSpec, patch_group, stable_order};
+use patchwave_schemas::baseline::BaselineSnapshot;
+use patchwave_schemas::event::{CommandRequested, RolloutStarted, Target};
+use patchwave_schemas::ids::derived_uuid;
+use patchwave_schemas::node::OperatingSystem;
+use patchwave_schemas::{CommandId, NodeId, TaskExecutionId, WindowExecutionId};
+
+use crate::Class;
+use crate::store::baselines::Baseline;
+use crate::store::commands::{NewCommand, Plan};
+use crate::store::invocations::NewInvocation;
+use crate::store::nodes::Candidate;
+use crate::store::outbox::OutboxMessage;
+use crate::store::{Error, Tx};
+
+/// Node ids that SendCommand takes at most (SSM).
+const INSTANCE_IDS_MAX: usize = 50;
+/// Characters of a comment at most (SSM).
+const COMMENT_CHARS_MAX: usize = 100;
+/// Delivery timeout when none is given, in seconds (SSM).
+const DELIVERY_SECONDS: u32 = 3_600;
+/// Invocations above which fresh statistics pay for themselves on PostgreSQL.
+const ANALYZE_FROM: usize = 500;
+
+/// A command that is to be started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// Its id; launching the same id twice launches once.
+    pub command_id: CommandId,
+    /// What is asked for.
+    pub request: CommandRequested,
+    /// The window task it belongs to.
+    pub window: Option<WindowLink>,
+}
+
+/// The window task that a command belongs to.
+#[derive(Debug, Clone)]
+pub struct WindowLink {
+    /// The firing.
+    pub window_execution_id: WindowExecutionId,
+    /// Its task.
+    pub task_execution_id: TaskExecutionId,
+    /// Which nodes: any of these target sets. Replaces the targets of the request.
+    pub target_sets: Vec<Vec<Target>>,
+    /// No invocation starts after this: the cutoff, for `CANCEL_TASK`.
+    pub start_before: Option<Timestamp>,
+}
+
+/// A command that was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launched {
+    /// Its rollout as planned.
+    pub rollout: Rollout,
+    /// To be flushed after the commit.
+    pub messages: Vec<OutboxMessage>,
+    /// Whether it had been stored before; then nothing was changed.
+    pub repeated: bool,
+}
+
+/// Why a command cannot be started. SSM's error codes are told apart by variant.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The document or its parameters.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// `MaxConcurrency` or `MaxErrors`.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// `Targets` or `InstanceIds`.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A node that was named does not exist.
+    #[error("InstanceIds names `{node}`, which is not a managed node")]
+    UnknownNode {
+        /// The node.
+        node: String,
+    },
+    /// A node that was named twice.
+    #[error("InstanceIds names `{node}` more than once")]
+    DuplicateNode {
+        /// The node.
+        node: String,
+    },
+    /// Another field.
+    #[error("{field} is `{value}`; allowed is {allowed}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What would have been accepted.
+        allowed: &'static str,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl LaunchError {
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Store(error) => error.class(),
+            _ => Class::Rejected,
+        }
+    }
+}
+
+/// Checks a request, resolves its targets and baselines and stores the command.
+///
+/// # Errors
+/// [`LaunchError`]; the caller drops the transaction.
+pub async fn launch(tx: &mut Tx, launch: Launch, now: Timestamp) -> Result<Launched, LaunchError> {
+    let request = &launch.request;
+    let document = documents::render(&request.document_name, request.document_version.as_deref(), &request.parameters)?;
+    let concurrency = request.max_concurrency.as_deref().map_or(Ok(DEFAULT_CONCURRENCY), Limit::concurrency)?;
+    let errors = request.max_errors.as_deref().map_or(Ok(DEFAULT_ERRORS), Limit::errors)?;
+    check_fields(request)?;
+
+    let nodes = match &launch.window {
+        Some(link) => resolve_sets(tx, &link.target_sets).await?,
+        None => resolve_request(tx, request).await?,
+    };
+    let nodes = in_stable_order(nodes, launch.command_id);
+    let targets = u32::try_from(nodes.len()).map_err(|_| LaunchError::Field {
+        field: "Targets",
+        value: nodes.len().to_string(),
+        allowed: "up to 4294967295 nodes",
+    })?;
+
+    let rollout = Rollout::plan(targets, concurrency, errors, request.error_mode);
+    let plan = Plan {
+        rollout,
+        cursor: 0,
+        delivery_seconds: request.timeout_seconds.unwrap_or(DELIVERY_SECONDS),
+        execution_seconds: documents::execution_seconds(&document),
+        start_before: launch.window.as_ref().and_then(|link| link.start_before),
+        notify: request.notification_config.clone(),
+        window_execution_id: launch.window.as_ref().map(|link| link.window_execution_id),
+        task_execution_id: launch.window.as_ref().map(|link| link.task_execution_id),
+    };
+    let needs_baseline = documents::needs_baseline(&document);
+    let new = NewCommand { command_id: launch.command_id, request: request.clone(), requested_at: now, document, plan };
+    if !tx.add_command(&new).await? {
+        return Ok(Launched { rollout, messages: Vec::new(), repeated: true });
+    }
+
+    let mut baselines = Baselines::default();
+    let mut invocations = Vec::with_capacity(nodes.len());
+    for (ordinal, node) in (0_i64..).zip(nodes) {
+        let baseline_key = if needs_baseline { baselines.key_for(tx, &node).await? } else { None };
+        invocations.push(NewInvocation { node_id: node.node_id, ordinal, baseline_key });
+    }
+    let snapshots = baselines.snapshots(&snapshot_id(&new));
+    tx.add_command_baselines(launch.command_id, &snapshots).await?;
+    tx.add_invocations(launch.command_id, &invocations).await?;
+    if invocations.len() >= ANALYZE_FROM {
+        tx.analyze_invocations().await?;
+    }
+
+    let id = derived_uuid("rollout started:", &launch.command_id.to_string());
+    let started =
+        OutboxMessage::event(id, "/patchwave/resolver", now, RolloutStarted { command_id: launch.command_id });
+    let messages = vec![started];
+    tx.enqueue(&messages, now).await?;
+    Ok(Launched { rollout, messages, repeated: false })
+}
+
+fn check_fields(request: &CommandRequested) -> Result<(), LaunchError> {
+    let timeout = request.timeout_seconds.unwrap_or(DELIVERY_SECONDS);
+    if !(30..=2_592_000).contains(&timeout) {
+        return Err(LaunchError::Field {
+            field: "TimeoutSeconds",
+            value: timeout.to_string(),
+            allowed: "30 to 2592000 seconds",
+        });
+    }
+    match &request.comment {
+        Some(comment) if comment.chars().count() > COMMENT_CHARS_MAX => {
+            Err(LaunchError::Field { field: "Comment", value: comment.clone(), allowed: "up to 100 characters" })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nodes by id must all exist, as in SSM; nodes by target are those that match.
+async fn resolve_request(tx: &mut Tx, request: &CommandRequested) -> Result<Vec<Candidate>, LaunchError> {
+    let count = request.instance_ids.len();
+    let problem = |value: String, allowed| Err(LaunchError::Field { field: "InstanceIds", value, allowed });
+    match (count, request.targets.is_empty()) {
+        (0, true) => return problem(String::new(), "InstanceIds or Targets, one of which is needed"),
+        (0, false) => return resolve_sets(tx, std::slice::from_ref(&request.targets)).await,
+        (_, false) => return problem(format!("{count} ids"), "InstanceIds or Targets, but not both"),
+        (INSTANCE_IDS_MAX.., true) if count > INSTANCE_IDS_MAX => {
+            return problem(format!("{count} ids"), "up to 50 ids; use Targets for more");
+        }
+        _ => {}
+    }
+    let mut named = Vec::with_capacity(count);
+    let mut seen = BTreeSet::new();
+    for text in &request.instance_ids {
+        let node: NodeId = text.parse().map_err(|_| LaunchError::UnknownNode { node: text.clone() })?;
+        if !seen.insert(node.clone()) {
+            return Err(LaunchError::DuplicateNode { node: text.clone() });
+        }
+        named.push(node);
+    }
+    let found = tx.candidates(Some(&named)).await?;
+    match named.iter().find(|node| found.iter().all(|candidate| candidate.node_id != **node)) {
+        Some(missing) => Err(LaunchError::UnknownNode { node: missing.to_string() }),
+        None => Ok(found),
+    }
+}
+
+/// The union of the nodes that each set matches: a node in two sets is there once.
+async fn resolve_sets(tx: &mut Tx, sets: &[Vec<Target>]) -> Result<Vec<Candidate>, LaunchError> {
+    let specs = sets.iter().map(|set| TargetSpec::parse(set)).collect::<Result<Vec<_>, _>>()?;
+    let groups = tx.resource_groups().await?;
+    let mut chosen: BTreeMap<NodeId, Candidate> = BTreeMap::new();
+    for spec in &specs {
+        for candidate in tx.candidates(spec.named_nodes()).await? {
+            let node = TargetNode {
+                id: &candidate.node_id,
+                tags: &candidate.tags,
+                operating_system: candidate.operating_system,
+            };
+            if spec.matches(&node, &groups) {
+                chosen.insert(candidate.node_id.clone(), candidate);
+            }
+        }
+    }
+    Ok(chosen.into_values().collect())
+}
+
+/// A different but repeatable order for each command, so that it is not always the same nodes that
+/// meet a bad patch first.
+fn in_stable_order(mut nodes: Vec<Candidate>, command: CommandId) -> Vec<Candidate> {
+    let salt = command.to_string();
+    nodes.sort_by_cached_key(|node| (stable_order(&node.node_id, &salt), node.node_id.clone()));
+    nodes
+}
+
+/// SSM's `SnapshotId`: given, or the same for everything of one window execution.
+fn snapshot_id(command: &NewCommand) -> String {
+    let given = command.request.parameters.get("SnapshotId").and_then(|values| values.first());
+    match (given, command.plan.window_execution_id) {
+        (Some(id), _) if !id.is_empty() => id.clone(),
+        (_, Some(execution)) => execution.to_string(),
+        _ => command.command_id.to_string(),
+    }
+}
+
+/// The baselines that a command's nodes use, each read once.
+#[derive(Default)]
+struct Baselines {
+    by_group: HashMap<(String, OperatingSystem), Option<String>>,
+    frozen: BTreeMap<String, (String, Baseline)>,
+}
+
+impl Baselines {
+    async fn key_for(&mut self, tx: &mut Tx, node: &Candidate) -> Result<Option<String>, Error> {
+        let group = patch_group(&node.tags).unwrap_or_default().to_owned();
+        let key = (group, node.operating_system);
+        if let Some(known) = self.by_group.get(&key) {
+            return Ok(known.clone());
+        }
+        let baseline = tx.baseline_for(&key.0, key.1).await?;
+        let name = baseline.map(|baseline| {
+            let name = format!("{}/{}", baseline.baseline_id, key.0);
+            self.frozen.insert(name.clone(), (key.0.clone(), baseline));
+            name
+        });
+        self.by_group.insert(key, name.clone());
+        Ok(name)
+    }
+
+    fn snapshots(self, snapshot_id: &str) -> Vec<(String, BaselineSnapshot)> {
+        self.frozen
+            .into_iter()
+            .map(|(key, (patch_group, baseline))| {
+                let snapshot = BaselineSnapshot {
+                    snapshot_id: snapshot_id.to_owned(),
+                    baseline_id: baseline.baseline_id,
+                    name: baseline.name,
+                    patch_group,
+                    rules: baseline.rules,
+                };
+                (key, snapshot)
+            })
+            .collect()
+    }
+}

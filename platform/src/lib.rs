@@ -1,0 +1,23 @@
+//! Ports and adapters: everything that knows a driver.
+//!
+//! A port is a trait with a contract suite in `tests/`; each has an embedded adapter, which needs
+//! no other program, and one for many machines. Rules live in `engine`; programs live above.
+
+pub mod artifacts;
+pub mod bus;
+pub mod launch;
+pub mod outbox;
+pub mod store;
+pub mod telemetry;
+pub mod topics;
+
+/// What a caller can do about an error: the one question every error here answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Try again later.
+    Transient,
+    /// Never works with this input.
+    Rejected,
+    /// Stop: this program cannot go on.
+    Fatal,
+}

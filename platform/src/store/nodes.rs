@@ -1,0 +1,278 @@
+//! Managed nodes: what they are, and where their commands go while they are connected.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use patchwave_schemas::NodeId;
+use patchwave_schemas::node::{NodeFacts, OperatingSystem};
+use patchwave_schemas::report::NodeConnected;
+use serde::Serialize;
+use sqlx::any::AnyRow;
+
+use super::{Column, Error, Store, Tx, from_json, get, instant, millis, parsed, sql, to_json};
+
+/// A managed node as the store knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What it said about itself; the tags are the control plane's.
+    pub facts: NodeFacts,
+    /// The queue its commands go to; `None` when it is known to be away.
+    pub address: Option<String>,
+    /// When it was first seen.
+    pub registered_at: Timestamp,
+    /// When it was last heard of.
+    pub last_contact_at: Timestamp,
+}
+
+/// What the resolver needs of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The node.
+    pub node_id: NodeId,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its operating system.
+    pub operating_system: OperatingSystem,
+}
+
+/// The columns that [`node_of`] reads.
+pub(crate) const NODE_COLUMNS: &str = "node_id, computer_name, operating_system, platform_name, platform_version, \
+     agent_version, ip_address, simulated, tags, address, registered_at, last_contact_at";
+
+/// A node from a row with [`NODE_COLUMNS`].
+pub(crate) fn node_of(row: &AnyRow) -> Result<Node, Error> {
+    Ok(Node {
+        facts: NodeFacts {
+            node_id: parsed(row, "node_id")?,
+            computer_name: get(row, "computer_name")?,
+            operating_system: operating_system_of(row)?,
+            platform_name: get(row, "platform_name")?,
+            platform_version: get(row, "platform_version")?,
+            agent_version: get(row, "agent_version")?,
+            ip_address: get(row, "ip_address")?,
+            simulated: get::<i64>(row, "simulated")? != 0,
+            tags: from_json("nodes.tags", &get::<String>(row, "tags")?)?,
+        },
+        address: get(row, "address")?,
+        registered_at: instant(get(row, "registered_at")?),
+        last_contact_at: instant(get(row, "last_contact_at")?),
+    })
+}
+
+fn operating_system_of(row: &AnyRow) -> Result<OperatingSystem, Error> {
+    from_json("nodes.operating_system", &format!("\"{}\"", get::<String>(row, "operating_system")?))
+}
+
+#[derive(Serialize)]
+struct FactsRow<'a> {
+    node_id: &'a NodeId,
+    computer_name: &'a str,
+    operating_system: OperatingSystem,
+    platform_name: &'a str,
+    platform_version: &'a str,
+    agent_version: &'a str,
+    ip_address: Option<&'a str>,
+    simulated: u8,
+    tags: String,
+    address: Option<&'a str>,
+    session: Option<&'a str>,
+}
+
+impl<'a> FactsRow<'a> {
+    fn new(facts: &'a NodeFacts, link: Option<(&'a str, &'a str)>) -> Self {
+        Self {
+            node_id: &facts.node_id,
+            computer_name: &facts.computer_name,
+            operating_system: facts.operating_system,
+            platform_name: &facts.platform_name,
+            platform_version: &facts.platform_version,
+            agent_version: &facts.agent_version,
+            ip_address: facts.ip_address.as_deref(),
+            simulated: u8::from(facts.simulated),
+            tags: to_json(&facts.tags),
+            address: link.map(|(address, _)| address),
+            session: link.map(|(_, session)| session),
+        }
+    }
+}
+
+const FACTS: [(&str, Column); 11] = [
+    ("node_id", Column::Text),
+    ("computer_name", Column::Text),
+    ("operating_system", Column::Text),
+    ("platform_name", Column::Text),
+    ("platform_version", Column::Text),
+    ("agent_version", Column::Text),
+    ("ip_address", Column::Text),
+    ("simulated", Column::Int),
+    ("tags", Column::Text),
+    ("address", Column::Text),
+    ("session", Column::Text),
+];
+
+impl Tx {
+    /// Records nodes that connected. A node seen first is added with its own tags; afterwards the
+    /// stored tags stay.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn nodes_connected(&mut self, hellos: &[NodeConnected], now: Timestamp) -> Result<(), Error> {
+        // The last hello of a node wins; two of one node in one statement would be an error.
+        let latest: HashMap<&NodeId, &NodeConnected> =
+            hellos.iter().map(|hello| (&hello.facts.node_id, hello)).collect();
+        let mut rows: Vec<_> = latest
+            .into_values()
+            .map(|hello| FactsRow::new(&hello.facts, Some((&hello.address, &hello.session))))
+            .collect();
+        // One order everywhere, so that two transactions cannot wait for each other.
+        rows.sort_by_key(|row| row.node_id);
+        self.put_facts(&rows, "", "address = excluded.address, session = excluded.session, ", now).await
+    }
+
+    /// Adds a node, or replaces its facts and its tags.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn put_node(&mut self, facts: &NodeFacts, now: Timestamp) -> Result<(), Error> {
+        self.put_facts(&[FactsRow::new(facts, None)], "tags = excluded.tags, ", "", now).await
+    }
+
+    async fn put_facts(&mut self, rows: &[FactsRow<'_>], tags: &str, link: &str, now: Timestamp) -> Result<(), Error> {
+        let source = self.dialect().rows("r", 1, &FACTS);
+        let names = FACTS.map(|(name, _)| name);
+        let text = format!(
+            "INSERT INTO nodes ({columns}, registered_at, last_contact_at)
+             SELECT {values}, $2, $2 FROM {source} WHERE true
+             ON CONFLICT (node_id) DO UPDATE SET {tags}{link}
+                 computer_name = excluded.computer_name, operating_system = excluded.operating_system,
+                 platform_name = excluded.platform_name, platform_version = excluded.platform_version,
+                 agent_version = excluded.agent_version, ip_address = excluded.ip_address,
+                 simulated = excluded.simulated, last_contact_at = excluded.last_contact_at",
+            columns = names.join(", "),
+            values = names.map(|name| format!("r.{name}")).join(", "),
+        );
+        sqlx::query(sql(text))
+            .bind(to_json(rows))
+            .bind(millis(now))
+            .execute(self.connection())
+            .await
+            .map(|_| ())
+            .map_err(Error::doing("store nodes"))
+    }
+
+    /// Takes a node out of management. Its history stays.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn remove_node(&mut self, node: &NodeId) -> Result<bool, Error> {
+        sqlx::query("DELETE FROM nodes WHERE node_id = $1")
+            .bind(node.as_str())
+            .execute(self.connection())
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .map_err(Error::doing("remove a node"))
+    }
+
+    /// Records signs of life.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn nodes_alive(&mut self, nodes: &[NodeId], now: Timestamp) -> Result<(), Error> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let source = self.dialect().rows("r", 1, &[("node_id", Column::Text)]);
+        sqlx::query(sql(format!(
+            "UPDATE nodes SET last_contact_at = $2 WHERE node_id IN (SELECT r.node_id FROM {source})"
+        )))
+        .bind(ids(nodes.iter()))
+        .bind(millis(now))
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(Error::doing("record signs of life"))
+    }
+
+    /// Forgets the addresses that the bus found nobody at. One that changed meanwhile stays.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn nodes_away(&mut self, found: &[(NodeId, String)]) -> Result<(), Error> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> =
+            found.iter().map(|(node, address)| serde_json::json!({ "node_id": node, "address": address })).collect();
+        let source = self.dialect().rows("r", 1, &[("node_id", Column::Text), ("address", Column::Text)]);
+        sqlx::query(sql(format!(
+            "UPDATE nodes SET address = NULL, session = NULL FROM {source}
+             WHERE nodes.node_id = r.node_id AND nodes.address = r.address"
+        )))
+        .bind(to_json(&rows))
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(Error::doing("record nodes as away"))
+    }
+
+    /// Reads the nodes a command may be for: those named, or all.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn candidates(&mut self, named: Option<&[NodeId]>) -> Result<Vec<Candidate>, Error> {
+        let columns = "SELECT nodes.node_id, nodes.tags, nodes.operating_system FROM nodes";
+        let rows = match named {
+            None => sqlx::query(sql(columns.to_owned())).fetch_all(self.connection()).await,
+            Some(named) => {
+                let source = self.dialect().rows("r", 1, &[("node_id", Column::Text)]);
+                let text = format!("{columns} JOIN {source} ON r.node_id = nodes.node_id");
+                sqlx::query(sql(text)).bind(ids(named.iter())).fetch_all(self.connection()).await
+            }
+        }
+        .map_err(Error::doing("read nodes"))?;
+        rows.iter()
+            .map(|row| {
+                Ok(Candidate {
+                    node_id: parsed(row, "node_id")?,
+                    tags: from_json("nodes.tags", &get::<String>(row, "tags")?)?,
+                    operating_system: operating_system_of(row)?,
+                })
+            })
+            .collect()
+    }
+}
+
+impl Store {
+    /// Reads one node.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn node(&self, node: &NodeId) -> Result<Option<Node>, Error> {
+        sqlx::query(sql(format!("SELECT {NODE_COLUMNS} FROM nodes WHERE node_id = $1")))
+            .bind(node.as_str())
+            .fetch_optional(self.reader())
+            .await
+            .map_err(Error::doing("read a node"))?
+            .map(|row| node_of(&row))
+            .transpose()
+    }
+
+    /// Reads every node, by id.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+        sqlx::query(sql(format!("SELECT {NODE_COLUMNS} FROM nodes ORDER BY node_id")))
+            .fetch_all(self.reader())
+            .await
+            .map_err(Error::doing("read nodes"))?
+            .iter()
+            .map(node_of)
+            .collect()
+    }
+}
+
+/// Node ids as a batch parameter with one column, `node_id`.
+fn ids<'a>(nodes: impl Iterator<Item = &'a NodeId>) -> String {
+    to_json(&nodes.map(|node| serde_json::json!({ "node_id": node })).collect::<Vec<_>>())
+}

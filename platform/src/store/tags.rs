@@ -1,0 +1,93 @@
+//! Tags of windows, baselines and nodes.
+//!
+//! A node's tags live in its own row, because targets are resolved from there.
+
+use std::collections::BTreeMap;
+
+use patchwave_schemas::NodeId;
+
+use super::{Error, Store, Tx, from_json, get, sql};
+
+/// What can be tagged here besides nodes. The text is SSM's `ResourceType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taggable {
+    /// `MaintenanceWindow`
+    MaintenanceWindow,
+    /// `PatchBaseline`
+    PatchBaseline,
+}
+
+impl Taggable {
+    /// SSM's name of the resource type.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaintenanceWindow => "MaintenanceWindow",
+            Self::PatchBaseline => "PatchBaseline",
+        }
+    }
+}
+
+impl Tx {
+    /// Replaces all tags of a resource.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn set_tags(
+        &mut self,
+        kind: Taggable,
+        resource_id: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        sqlx::query("DELETE FROM tags WHERE resource_type = $1 AND resource_id = $2")
+            .bind(kind.as_str())
+            .bind(resource_id)
+            .execute(self.connection())
+            .await
+            .map_err(Error::doing("delete tags"))?;
+        for (key, value) in tags {
+            sqlx::query("INSERT INTO tags (resource_type, resource_id, tag_key, tag_value) VALUES ($1, $2, $3, $4)")
+                .bind(kind.as_str())
+                .bind(resource_id)
+                .bind(key)
+                .bind(value)
+                .execute(self.connection())
+                .await
+                .map_err(Error::doing("store tags"))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the tags of a node, locking it until the transaction ends; `None` when there is no
+    /// such node.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn lock_node_tags(&mut self, id: &NodeId) -> Result<Option<BTreeMap<String, String>>, Error> {
+        let text = format!("SELECT tags FROM nodes WHERE node_id = $1{}", self.dialect().for_update());
+        let row = sqlx::query(sql(text))
+            .bind(id.as_str())
+            .fetch_optional(self.connection())
+            .await
+            .map_err(Error::doing("read a node's tags"))?;
+        row.map(|row| from_json("nodes.tags", &get::<String>(&row, "tags")?)).transpose()
+    }
+}
+
+impl Store {
+    /// Reads the tags of a resource; none when it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn tags(&self, kind: Taggable, resource_id: &str) -> Result<BTreeMap<String, String>, Error> {
+        sqlx::query("SELECT tag_key, tag_value FROM tags WHERE resource_type = $1 AND resource_id = $2")
+            .bind(kind.as_str())
+            .bind(resource_id)
+            .fetch_all(self.reader())
+            .await
+            .map_err(Error::doing("read tags"))?
+            .iter()
+            .map(|row| Ok((get(row, "tag_key")?, get(row, "tag_value")?)))
+            .collect()
+    }
+}

@@ -1,0 +1,84 @@
+//! Stored timers: all that happens later, whoever is alive then.
+
+use jiff::Timestamp;
+use patchwave_schemas::event::Timer;
+
+use super::{Column, Error, Tx, from_json, get, instant, millis, sql, to_json};
+
+impl Tx {
+    /// Sets a timer, or moves it if it is set already.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn set_timer(&mut self, timer: &Timer, due_at: Timestamp) -> Result<(), Error> {
+        sqlx::query(
+            "INSERT INTO timers (timer_key, due_at, timer) VALUES ($1, $2, $3)
+             ON CONFLICT (timer_key) DO UPDATE SET due_at = excluded.due_at",
+        )
+        .bind(timer.key())
+        .bind(millis(due_at))
+        .bind(to_json(timer))
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(Error::doing("set a timer"))
+    }
+
+    /// Clears a timer; one that is not set is left so.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn clear_timer(&mut self, timer: &Timer) -> Result<(), Error> {
+        sqlx::query("DELETE FROM timers WHERE timer_key = $1")
+            .bind(timer.key())
+            .execute(self.connection())
+            .await
+            .map(|_| ())
+            .map_err(Error::doing("clear a timer"))
+    }
+
+    /// Takes up to `limit` timers that are due, removing them. Other processes pass over them.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn claim_timers(&mut self, now: Timestamp, limit: u32) -> Result<Vec<(Timer, Timestamp)>, Error> {
+        let text = format!(
+            "SELECT timer, due_at FROM timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2{}",
+            self.dialect().for_update_skip_locked()
+        );
+        let due = sqlx::query(sql(text))
+            .bind(millis(now))
+            .bind(i64::from(limit))
+            .fetch_all(self.connection())
+            .await
+            .map_err(Error::doing("read due timers"))?
+            .iter()
+            .map(|row| {
+                let timer = from_json("timers.timer", &get::<String>(row, "timer")?)?;
+                Ok((timer, instant(get(row, "due_at")?)))
+            })
+            .collect::<Result<Vec<(Timer, Timestamp)>, Error>>()?;
+        if !due.is_empty() {
+            let rows: Vec<_> = due.iter().map(|(timer, _)| serde_json::json!({ "timer_key": timer.key() })).collect();
+            let source = self.dialect().rows("r", 1, &[("timer_key", Column::Text)]);
+            sqlx::query(sql(format!("DELETE FROM timers WHERE timer_key IN (SELECT r.timer_key FROM {source})")))
+                .bind(to_json(&rows))
+                .execute(self.connection())
+                .await
+                .map_err(Error::doing("take due timers"))?;
+        }
+        Ok(due)
+    }
+
+    /// When the next timer is due.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn next_timer_at(&mut self) -> Result<Option<Timestamp>, Error> {
+        let row = sqlx::query("SELECT MIN(due_at) AS due_at FROM timers")
+            .fetch_one(self.connection())
+            .await
+            .map_err(Error::doing("read the next timer"))?;
+        super::optional_instant(&row, "due_at")
+    }
+}
