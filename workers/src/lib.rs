@@ -1,1 +1,63 @@
-//! Patchwave.
+//! The workers: everything that happens because a message arrived.
+//!
+//! Stateless: any number may run. A handler loads state, asks `engine` for the next one, stores it
+//! with what is to be said about it, and only then says it. The rules themselves are not here.
+//!
+//! - [`runtime`]: consuming a queue in batches; retries, poison, graceful stop.
+//! - [`effects`]: what follows a committed transaction, and carrying it out.
+//! - [`advance`]: applying one engine step of a rollout to the store.
+//! - [`news`]: the wording of notifications.
+//! - one module for each queue, with one file for each message.
+
+pub mod advance;
+pub mod collector;
+pub mod dead;
+pub mod dispatcher;
+pub mod effects;
+pub mod inventory;
+pub mod news;
+pub mod notifier;
+pub mod resolver;
+pub mod runtime;
+
+use std::sync::Arc;
+
+use patchwave_platform::bus::Bus;
+use patchwave_platform::store::Store;
+use patchwave_platform::topics::Topics;
+
+pub use runtime::run;
+
+/// What every worker needs.
+#[derive(Clone)]
+pub struct Context {
+    /// The truth.
+    pub store: Store,
+    /// Work in, commands and events out.
+    pub bus: Arc<dyn Bus>,
+    /// Live news out.
+    pub topics: Arc<dyn Topics>,
+}
+
+/// Why a handler could not apply a batch. Nothing of the batch was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// The store is away, or refused.
+    #[error(transparent)]
+    Store(#[from] patchwave_platform::store::Error),
+    /// The stored counters and the stored invocations contradict each other, or a message
+    /// contradicts both.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+impl HandlerError {
+    /// What the runtime can do about it.
+    #[must_use]
+    pub fn class(&self) -> patchwave_platform::Class {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Contradiction(_) => patchwave_platform::Class::Rejected,
+        }
+    }
+}

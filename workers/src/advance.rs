@@ -1,0 +1,212 @@
+//! Applying a rollout's step to the store: the engine counts, this moves the rows.
+//!
+//! The caller holds the rollout's row and has already changed the invocations that its event
+//! speaks of. When this returns, counters and rows agree again and everything that follows is in
+//! the outbox or among the effects.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use patchwave_engine::invocation::{Ending, State};
+use patchwave_engine::rollout::{Arrival, Effect, Event, Move, Place, Status};
+use patchwave_platform::store::Tx;
+use patchwave_platform::store::commands::{LockedRollout, Plan};
+use patchwave_platform::store::invocations::{Change, Release};
+use patchwave_platform::store::outbox::OutboxMessage;
+use patchwave_schemas::CommandId;
+use patchwave_schemas::event::{RolloutFinished, Timer};
+use patchwave_schemas::ids::derived_uuid;
+
+use crate::effects::{Effects, NodeDelivery, Order};
+use crate::{HandlerError, news};
+
+/// Applies an event and all that follows from it, and stores the rollout.
+///
+/// # Errors
+/// [`HandlerError`]; the caller drops the transaction.
+pub async fn advance(
+    tx: &mut Tx,
+    locked: &mut LockedRollout,
+    event: Event,
+    now: Timestamp,
+) -> Result<Effects, HandlerError> {
+    let before = locked.plan.rollout.status();
+    let mut effects = Effects::default();
+    let mut outbox = Vec::new();
+    // Bounded: each further event takes at least one invocation out of those not yet released.
+    let mut events = VecDeque::from([event]);
+    while let Some(event) = events.pop_front() {
+        let contradiction = |error| HandlerError::Contradiction(format!("command {}: {error}", locked.command_id));
+        let (next, steps) = locked.plan.rollout.step(&event).map_err(contradiction)?;
+        locked.plan.rollout = next;
+        for step in steps {
+            match step {
+                Effect::Release { ready, pending } => {
+                    let away = release(tx, locked, ready, pending, now, &mut effects).await?;
+                    if away > 0 {
+                        let moved = Move { from: Place::InFlight, to: Arrival::Place(Place::Waiting), count: away };
+                        events.push_back(Event::Moved(vec![moved]));
+                    }
+                }
+                Effect::EndUnreleased(ending) => {
+                    tx.end_unreleased(locked.command_id, ending, now).await?;
+                }
+                Effect::CancelInFlight => cancel_in_flight(tx, locked, now, &mut effects).await?,
+                // Said by the change of status below.
+                Effect::Stopped(_) => {}
+                Effect::Finished(status) => outbox.push(finish(tx, locked, status, now).await?),
+            }
+        }
+    }
+    if locked.plan.rollout.status() != before {
+        outbox.extend(news::command_changed(locked, now));
+    }
+    tx.save_rollout(locked, now).await?;
+    tx.enqueue(&outbox, now).await?;
+    effects.outbox.extend(outbox);
+    Ok(effects)
+}
+
+/// Releases invocations. Returns how many of their nodes are known to be away; those wait.
+async fn release(
+    tx: &mut Tx,
+    locked: &mut LockedRollout,
+    ready: u32,
+    pending: u32,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Result<u32, HandlerError> {
+    let command = locked.command_id;
+    let mut released = if ready > 0 { tx.release_ready(command, ready, now).await? } else { Vec::new() };
+    if pending > 0 {
+        let deadline = deadline_of(&locked.plan, now);
+        let (fresh, cursor) = tx.release_pending(command, locked.plan.cursor, pending, now, deadline).await?;
+        locked.plan.cursor = cursor;
+        released.extend(fresh);
+    }
+    if released.len() != (ready + pending) as usize {
+        return Err(HandlerError::Contradiction(format!(
+            "command {command}: {} invocations were to be released and {} are stored as releasable",
+            ready + pending,
+            released.len()
+        )));
+    }
+    let (reachable, away): (Vec<_>, Vec<_>) = released.into_iter().partition(|one| one.address.is_some());
+    effects.deliveries.extend(reachable.into_iter().filter_map(|one| run_order(command, &locked.plan, one)));
+    let changes: Vec<_> = away
+        .into_iter()
+        .map(|one| Change {
+            command_id: command,
+            node_id: one.node_id,
+            state: State::Waiting,
+            report: None,
+            late: false,
+        })
+        .collect();
+    tx.change_invocations(&changes, now).await?;
+    Ok(u32::try_from(changes.len()).expect("fewer than were released, which is a u32"))
+}
+
+/// When an invocation first released at `released_at` ends by itself.
+fn deadline_of(plan: &Plan, released_at: Timestamp) -> Timestamp {
+    start_before(plan, released_at) + SignedDuration::from_secs(i64::from(plan.execution_seconds))
+}
+
+/// After this it must not start on its node.
+fn start_before(plan: &Plan, released_at: Timestamp) -> Timestamp {
+    let delivered_by = released_at + SignedDuration::from_secs(i64::from(plan.delivery_seconds));
+    plan.start_before.map_or(delivered_by, |cutoff| cutoff.min(delivered_by))
+}
+
+/// The message that makes a node run its invocation; `None` when it is known to be away.
+#[must_use]
+pub fn run_order(command: CommandId, plan: &Plan, one: Release) -> Option<NodeDelivery> {
+    let order = Order::Run {
+        baseline_key: one.baseline_key,
+        not_before: one.released_at,
+        not_after: start_before(plan, one.released_at),
+    };
+    let address = one.address?;
+    Some(NodeDelivery { command_id: command, node_id: one.node_id, address, order, attempt: one.attempt })
+}
+
+/// The message that makes a node stop its invocation; `None` when it is known to be away.
+#[must_use]
+pub fn cancel_order(command: CommandId, one: Release) -> Option<NodeDelivery> {
+    let address = one.address?;
+    Some(NodeDelivery { command_id: command, node_id: one.node_id, address, order: Order::Cancel, attempt: i64::MAX })
+}
+
+async fn cancel_in_flight(
+    tx: &mut Tx,
+    locked: &LockedRollout,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), HandlerError> {
+    let command = locked.command_id;
+    let in_flight = tx.in_flight(command).await?;
+    let changes: Vec<_> = in_flight
+        .iter()
+        .filter(|one| one.state != State::Cancelling)
+        .map(|one| Change {
+            command_id: command,
+            node_id: one.node_id.clone(),
+            state: State::Cancelling,
+            report: None,
+            late: false,
+        })
+        .collect();
+    tx.change_invocations(&changes, now).await?;
+    effects.deliveries.extend(in_flight.into_iter().filter_map(|one| cancel_order(command, one)));
+    Ok(())
+}
+
+async fn finish(
+    tx: &mut Tx,
+    locked: &LockedRollout,
+    _status: Status,
+    now: Timestamp,
+) -> Result<OutboxMessage, HandlerError> {
+    let command = locked.command_id;
+    tx.clear_timer(&Timer::RolloutCheck { command_id: command }).await?;
+    let finished = RolloutFinished {
+        command_id: command,
+        task_execution_id: locked.plan.task_execution_id,
+        window_execution_id: locked.plan.window_execution_id,
+    };
+    let id = derived_uuid("rollout finished:", &command.to_string());
+    Ok(OutboxMessage::event(id, "/patchwave/worker", now, finished))
+}
+
+/// How a node's word about its invocation counts.
+#[must_use]
+pub fn ending_of(outcome: patchwave_schemas::report::Outcome) -> Ending {
+    use patchwave_schemas::report::Outcome;
+    match outcome {
+        Outcome::Success | Outcome::Skipped => Ending::Success,
+        Outcome::Failed => Ending::Failed,
+        Outcome::TimedOut => Ending::ExecutionTimedOut,
+        Outcome::Cancelled => Ending::Cancelled,
+        Outcome::Refused => Ending::Undeliverable,
+    }
+}
+
+/// Sums up moves of the same kind, so that a batch is one event of few moves.
+#[derive(Debug, Default)]
+pub struct Moves(Vec<Move>);
+
+impl Moves {
+    /// Adds one invocation's move.
+    pub fn add(&mut self, from: Place, to: Arrival) {
+        match self.0.iter_mut().find(|known| known.from == from && known.to == to) {
+            Some(known) => known.count += 1,
+            None => self.0.push(Move { from, to, count: 1 }),
+        }
+    }
+
+    /// The event, unless nothing moved.
+    #[must_use]
+    pub fn into_event(self) -> Option<Event> {
+        (!self.0.is_empty()).then_some(Event::Moved(self.0))
+    }
+}

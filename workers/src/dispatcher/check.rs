@@ -1,0 +1,92 @@
+//! A rollout is looked at from time to time: deadlines that passed, commands that went unheard.
+//!
+//! This is what keeps anything from staying "in progress" for ever, and what repairs whatever a
+//! lost message or a dead process left behind.
+
+use jiff::{SignedDuration, Timestamp};
+use patchwave_engine::invocation::{Event, State, Step};
+use patchwave_engine::rollout::{self, Arrival, Place};
+use patchwave_platform::store::Tx;
+use patchwave_platform::store::commands::LockedRollout;
+use patchwave_platform::store::invocations::Change;
+use patchwave_schemas::CommandId;
+use patchwave_schemas::event::Timer;
+
+use crate::HandlerError;
+use crate::advance::{Moves, advance, cancel_order, run_order};
+use crate::effects::Effects;
+
+/// Time between two looks at a rollout: also how late a deadline may be noticed.
+pub const CHECK_EVERY: SignedDuration = SignedDuration::from_secs(15);
+/// A command that was handed over and not heard of for so long is handed over again. The node's
+/// journal makes the second one a no-op, so this only costs a message; what takes longer than a
+/// few seconds says so and is not repeated.
+pub const UNHEARD_AFTER: SignedDuration = SignedDuration::from_secs(30);
+/// Commands handed over again at one look, so that a dead broker's backlog does not become a burst.
+const AGAIN_MAX: u32 = 1_000;
+
+pub(super) async fn apply(tx: &mut Tx, command: CommandId, now: Timestamp) -> Result<Effects, HandlerError> {
+    let mut locked = tx.lock_rollouts(&[command]).await?;
+    let Some(rollout) = locked.first_mut() else { return Ok(Effects::default()) };
+    if rollout.plan.rollout.is_finished() {
+        return Ok(Effects::default());
+    }
+    let mut effects = Effects::default();
+    let mut moves = Moves::default();
+    let mut changes = Vec::new();
+    for one in tx.overdue(command, now).await? {
+        if let Ok(Step::To(State::Ended(ending))) = one.state.step(Event::DeadlinePassed)
+            && let Some(from) = one.state.place()
+        {
+            moves.add(from, Arrival::Unheard(ending));
+            let state = State::Ended(ending);
+            changes.push(Change { command_id: command, node_id: one.node_id, state, report: None, late: false });
+        }
+    }
+    tx.change_invocations(&changes, now).await?;
+    // An empty event still lets a rollout release: nothing waits for a message that was lost.
+    let event = moves.into_event().unwrap_or(rollout::Event::Moved(Vec::new()));
+    effects.merge(advance(tx, rollout, event, now).await?);
+
+    if !rollout.plan.rollout.is_finished() {
+        effects.merge(wake_connected(tx, rollout, now).await?);
+        let unheard = tx.unheard(command, now - UNHEARD_AFTER, AGAIN_MAX).await?;
+        let again = tx.redeliver(command, &unheard, now).await?;
+        effects.deliveries.extend(again.into_iter().filter_map(|one| match one.state {
+            State::Cancelling => cancel_order(command, one),
+            _ => run_order(command, &rollout.plan, one),
+        }));
+        tx.set_timer(&Timer::RolloutCheck { command_id: command }, now + CHECK_EVERY).await?;
+    }
+    Ok(effects)
+}
+
+/// Lets invocations go on that wait for a node which is connected.
+///
+/// A hello does so as it comes; but a command may be on its way to a node's old queue at that very
+/// moment, and come back after the hello was handled.
+///
+/// # Errors
+/// [`HandlerError`]; the caller drops the transaction.
+pub(super) async fn wake_connected(
+    tx: &mut Tx,
+    rollout: &mut LockedRollout,
+    now: Timestamp,
+) -> Result<Effects, HandlerError> {
+    let command = rollout.command_id;
+    let mut moves = Moves::default();
+    let changes: Vec<_> = tx
+        .waiting_connected(command)
+        .await?
+        .into_iter()
+        .map(|one| {
+            moves.add(Place::Waiting, Arrival::Place(Place::Ready));
+            Change { command_id: command, node_id: one.node_id, state: State::Ready, report: None, late: false }
+        })
+        .collect();
+    tx.change_invocations(&changes, now).await?;
+    match moves.into_event() {
+        Some(event) => advance(tx, rollout, event, now).await,
+        None => Ok(Effects::default()),
+    }
+}

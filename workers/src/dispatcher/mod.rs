@@ -1,0 +1,98 @@
+//! The dispatcher: rollouts that start, stop or wait, and nodes that come back.
+//!
+//! One file for each message. Each locks the rollouts it touches, so all that happens to one of
+//! them happens in one order.
+
+pub mod check;
+pub mod connected;
+pub mod returned;
+mod start;
+mod stop;
+
+pub(crate) use stop::CUTOFF_REASON;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use patchwave_platform::bus::Delivery;
+use patchwave_platform::store::Store;
+use patchwave_schemas::envelope::{DecodeError, Head};
+use patchwave_schemas::event::{RolloutCancelRequested, RolloutStarted, Timer, TimerFired};
+use patchwave_schemas::report::NodeConnected;
+use patchwave_schemas::topology::{WorkQueue, is_node_address};
+use patchwave_schemas::{CloudEvent, CommandId, Message};
+
+use crate::HandlerError;
+use crate::effects::Effects;
+use crate::runtime::{Applied, Handler};
+
+/// Dispatches commands to nodes.
+pub struct Dispatcher;
+
+/// A message of the dispatcher's queue.
+pub enum Input {
+    /// A rollout was stored.
+    Started(CommandId),
+    /// A rollout, or some nodes of it, are to be stopped.
+    Cancel(RolloutCancelRequested),
+    /// A rollout is to be looked at.
+    Check(CommandId),
+    /// A node can be reached.
+    Connected(Box<NodeConnected>),
+}
+
+#[async_trait]
+impl Handler for Dispatcher {
+    type Input = Input;
+
+    const QUEUE: WorkQueue = WorkQueue::Dispatcher;
+
+    fn decode(delivery: &Delivery) -> Result<Input, DecodeError> {
+        let body = &delivery.body;
+        let unknown = |found: &str| DecodeError::UnknownType { found: found.to_owned() };
+        match Head::from_bytes(body)?.event_type.as_str() {
+            RolloutStarted::TYPE => {
+                CloudEvent::<RolloutStarted>::from_bytes(body).map(|event| Input::Started(event.data.command_id))
+            }
+            RolloutCancelRequested::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Cancel(event.data)),
+            TimerFired::TYPE => match CloudEvent::<TimerFired>::from_bytes(body)?.data.timer {
+                Timer::RolloutCheck { command_id } => Ok(Input::Check(command_id)),
+                other => Err(unknown(&other.key())),
+            },
+            NodeConnected::TYPE => {
+                let hello: NodeConnected = CloudEvent::from_bytes(body)?.data;
+                if is_node_address(&hello.address) {
+                    Ok(Input::Connected(Box::new(hello)))
+                } else {
+                    Err(unknown(&format!("{} with address {}", NodeConnected::TYPE, hello.address)))
+                }
+            }
+            other => Err(unknown(other)),
+        }
+    }
+
+    async fn apply(store: &Store, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
+        let mut effects = Effects::default();
+        // Hellos come by the thousand when a broker restarts; the others are few.
+        let hellos: Vec<_> = batch
+            .iter()
+            .filter_map(|input| match input {
+                Input::Connected(hello) => Some(NodeConnected::clone(hello)),
+                _ => None,
+            })
+            .collect();
+        let mut tx = store.begin().await?;
+        for input in batch {
+            effects.merge(match input {
+                Input::Started(command) => start::apply(&mut tx, *command, now).await?,
+                Input::Cancel(request) => stop::apply(&mut tx, request, now).await?,
+                Input::Check(command) => check::apply(&mut tx, *command, now).await?,
+                Input::Connected(_) => Effects::default(),
+            });
+        }
+        if !hellos.is_empty() {
+            effects.merge(connected::apply(&mut tx, &hellos, now).await?);
+        }
+        tx.commit().await?;
+        Ok(effects.into())
+    }
+}

@@ -1,0 +1,64 @@
+//! Commands came back from the bus: their nodes are not connected and give their slots back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use patchwave_engine::invocation::{Event, State, Step};
+use patchwave_engine::rollout::{Arrival, Place};
+use patchwave_platform::store::Store;
+use patchwave_platform::store::invocations::Change;
+
+use super::check;
+use crate::HandlerError;
+use crate::advance::{Moves, advance};
+use crate::effects::{Effects, NodeDelivery};
+
+/// Records that these deliveries came back, in a transaction of its own.
+///
+/// Only the first delivery of an invocation frees its slot: of a later one it is not known whether
+/// an earlier one arrived, so the node may be at work.
+///
+/// # Errors
+/// [`HandlerError`]; nothing was stored, and the rollouts' checks repair it.
+pub async fn apply(store: &Store, returned: &[NodeDelivery], now: Timestamp) -> Result<Effects, HandlerError> {
+    let mut tx = store.begin().await?;
+    let away: Vec<_> = returned.iter().map(|one| (one.node_id.clone(), one.address.clone())).collect();
+    let first: BTreeSet<_> =
+        returned.iter().filter(|one| one.attempt == 1).map(|one| (one.command_id, one.node_id.clone())).collect();
+    let commands: BTreeSet<_> = first.iter().map(|(command, _)| *command).collect();
+    let commands: Vec<_> = commands.into_iter().collect();
+    // Nodes before rollouts, as a hello does: two transactions never wait for each other.
+    tx.nodes_away(&away).await?;
+    let mut locked = tx.lock_rollouts(&commands).await?;
+
+    let keys: Vec<_> = first.into_iter().collect();
+    let mut by_command: BTreeMap<_, (Moves, Vec<Change>)> = BTreeMap::new();
+    for (command, node, state, attempts) in tx.invocation_states(&keys).await? {
+        // It was handed over again meanwhile, and that delivery may have arrived.
+        if attempts != 1 {
+            continue;
+        }
+        if let Ok(Step::To(State::Waiting)) = state.step(Event::Returned) {
+            let (moves, changes) = by_command.entry(command).or_default();
+            moves.add(Place::InFlight, Arrival::Place(Place::Waiting));
+            changes.push(Change {
+                command_id: command,
+                node_id: node,
+                state: State::Waiting,
+                report: None,
+                late: false,
+            });
+        }
+    }
+    let mut effects = Effects::default();
+    for rollout in &mut locked {
+        let Some((moves, changes)) = by_command.remove(&rollout.command_id) else { continue };
+        tx.change_invocations(&changes, now).await?;
+        if let Some(event) = moves.into_event() {
+            effects.merge(advance(&mut tx, rollout, event, now).await?);
+            effects.merge(check::wake_connected(&mut tx, rollout, now).await?);
+        }
+    }
+    tx.commit().await?;
+    Ok(effects)
+}

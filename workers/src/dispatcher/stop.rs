@@ -1,0 +1,71 @@
+//! A rollout, or some nodes of it, are to be stopped.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use patchwave_engine::invocation::{self, State, Step};
+use patchwave_engine::rollout::{Arrival, Cause, Event};
+use patchwave_platform::store::Tx;
+use patchwave_platform::store::commands::LockedRollout;
+use patchwave_platform::store::invocations::Change;
+use patchwave_schemas::NodeId;
+use patchwave_schemas::event::RolloutCancelRequested;
+
+use crate::HandlerError;
+use crate::advance::{Moves, advance, cancel_order};
+use crate::effects::Effects;
+
+/// The reason by which a window's cutoff is told from a person's wish.
+pub(crate) const CUTOFF_REASON: &str = "cutoff";
+
+pub(super) async fn apply(
+    tx: &mut Tx,
+    request: &RolloutCancelRequested,
+    now: Timestamp,
+) -> Result<Effects, HandlerError> {
+    let mut locked = tx.lock_rollouts(&[request.command_id]).await?;
+    let Some(rollout) = locked.first_mut() else { return Ok(Effects::default()) };
+    if request.node_ids.is_empty() {
+        let cause = if request.reason == CUTOFF_REASON { Cause::Cutoff } else { Cause::Cancelled };
+        return advance(tx, rollout, Event::Stop(cause), now).await;
+    }
+    stop_nodes(tx, rollout, &request.node_ids, now).await
+}
+
+async fn stop_nodes(
+    tx: &mut Tx,
+    rollout: &mut LockedRollout,
+    nodes: &[NodeId],
+    now: Timestamp,
+) -> Result<Effects, HandlerError> {
+    let command = rollout.command_id;
+    let keys: BTreeSet<_> = nodes.iter().map(|node| (command, node.clone())).collect();
+    let keys: Vec<_> = keys.into_iter().collect();
+    let mut moves = Moves::default();
+    let mut changes = Vec::new();
+    let mut called_back = BTreeSet::new();
+    for (_, node, state, _) in tx.invocation_states(&keys).await? {
+        let Ok(Step::To(next)) = state.step(invocation::Event::Cancel) else { continue };
+        if let (State::Ended(ending), Some(from)) = (next, state.place()) {
+            moves.add(from, Arrival::Ended(ending));
+        } else {
+            called_back.insert(node.clone());
+        }
+        changes.push(Change { command_id: command, node_id: node, state: next, report: None, late: false });
+    }
+    tx.change_invocations(&changes, now).await?;
+    let mut effects = Effects::default();
+    if !called_back.is_empty() {
+        let in_flight = tx.in_flight(command).await?;
+        effects.deliveries.extend(
+            in_flight
+                .into_iter()
+                .filter(|one| called_back.contains(&one.node_id))
+                .filter_map(|one| cancel_order(command, one)),
+        );
+    }
+    if let Some(event) = moves.into_event() {
+        effects.merge(advance(tx, rollout, event, now).await?);
+    }
+    Ok(effects)
+}

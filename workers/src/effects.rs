@@ -1,0 +1,272 @@
+//! What follows a committed transaction: messages to publish, commands to hand to nodes, news.
+//!
+//! Everything here can be repeated harmlessly and is repaired if it never happens: events wait in
+//! the outbox, released invocations in their rows, notifications in their table. So a failure is
+//! logged and left to the sweeps, and the delivery that caused it is acknowledged all the same.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use patchwave_platform::bus::{Outgoing, Published, Route};
+use patchwave_platform::outbox::Chain;
+use patchwave_platform::store::commands::CommandPayload;
+use patchwave_platform::store::notifications::Notification;
+use patchwave_platform::store::outbox::OutboxMessage;
+use patchwave_platform::store::{Store, to_json};
+use patchwave_schemas::command::{CancelInvocation, RunInvocation};
+use patchwave_schemas::envelope::SPEC_VERSION;
+use patchwave_schemas::ids::derived_uuid;
+use patchwave_schemas::{CloudEvent, CommandId, Message, NodeId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tracing::{debug, warn};
+
+use crate::{Context, HandlerError, dispatcher};
+
+/// Times that commands which came back may free slots for others that come back, before the rest
+/// is left to the rollout's check. Each round is one transaction.
+const ROUNDS_MAX: usize = 10_000;
+/// Commands whose payload is kept at hand.
+const PAYLOADS_MAX: usize = 64;
+
+/// What is to be done after the commit.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Effects {
+    /// Events, already in the outbox.
+    pub outbox: Vec<OutboxMessage>,
+    /// Commands for nodes, whose invocations are already marked as released.
+    pub deliveries: Vec<NodeDelivery>,
+    /// Notifications, already stored.
+    pub news: Vec<Notification>,
+}
+
+impl Effects {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.outbox.is_empty() && self.deliveries.is_empty() && self.news.is_empty()
+    }
+
+    /// Adds what another step wants done.
+    pub fn merge(&mut self, other: Self) {
+        self.outbox.extend(other.outbox);
+        self.deliveries.extend(other.deliveries);
+        self.news.extend(other.news);
+    }
+}
+
+/// A command for one connected node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeDelivery {
+    /// The command.
+    pub command_id: CommandId,
+    /// The node.
+    pub node_id: NodeId,
+    /// The queue it listens to.
+    pub address: String,
+    /// What it is told.
+    pub order: Order,
+    /// 1 for the first delivery of an invocation: only that one gives its slot back when the bus
+    /// returns it.
+    pub attempt: i64,
+}
+
+/// What a node is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Run the invocation.
+    Run {
+        /// Which of the command's baselines applies.
+        baseline_key: Option<String>,
+        /// Not before.
+        not_before: Timestamp,
+        /// Not after.
+        not_after: Timestamp,
+    },
+    /// Stop it.
+    Cancel,
+}
+
+/// [`RunInvocation`] with the parts that many nodes share already in JSON.
+#[derive(Serialize)]
+struct RunWire<'a> {
+    command_id: CommandId,
+    node_id: &'a NodeId,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    document: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct EventWire<'a> {
+    specversion: &'static str,
+    id: uuid::Uuid,
+    source: &'static str,
+    #[serde(rename = "type")]
+    event_type: &'static str,
+    time: Timestamp,
+    data: RunWire<'a>,
+}
+
+/// What commands carry, read once for each command and worker.
+#[derive(Default)]
+pub struct Payloads {
+    known: HashMap<CommandId, Arc<Payload>>,
+}
+
+struct Payload {
+    document: Box<RawValue>,
+    baselines: HashMap<String, Box<RawValue>>,
+}
+
+impl Payloads {
+    /// Turns deliveries into messages.
+    ///
+    /// # Errors
+    /// [`HandlerError`] when a command's payload cannot be read.
+    pub async fn messages(
+        &mut self,
+        store: &Store,
+        deliveries: &[NodeDelivery],
+        now: Timestamp,
+    ) -> Result<Vec<Outgoing>, HandlerError> {
+        let mut messages = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let payload = self.payload(store, delivery.command_id).await?;
+            messages.push(message(delivery, &payload, now));
+        }
+        Ok(messages)
+    }
+
+    async fn payload(&mut self, store: &Store, command: CommandId) -> Result<Arc<Payload>, HandlerError> {
+        if let Some(known) = self.known.get(&command) {
+            return Ok(Arc::clone(known));
+        }
+        let unreadable = |what| HandlerError::Contradiction(format!("the {what} of command {command} is not JSON"));
+        let CommandPayload { document, baselines } = store
+            .command_payload(command)
+            .await?
+            .ok_or_else(|| HandlerError::Contradiction(format!("command {command} is not stored")))?;
+        let payload = Arc::new(Payload {
+            document: RawValue::from_string(document).map_err(|_| unreadable("document"))?,
+            baselines: baselines
+                .into_iter()
+                .map(|(key, text)| Ok((key, RawValue::from_string(text).map_err(|_| unreadable("baseline"))?)))
+                .collect::<Result<_, HandlerError>>()?,
+        });
+        if self.known.len() >= PAYLOADS_MAX {
+            self.known.clear();
+        }
+        self.known.insert(command, Arc::clone(&payload));
+        Ok(payload)
+    }
+}
+
+fn message(delivery: &NodeDelivery, payload: &Payload, now: Timestamp) -> Outgoing {
+    let (command, node) = (delivery.command_id, &delivery.node_id);
+    let route = Route::Node { address: delivery.address.clone() };
+    match &delivery.order {
+        Order::Run { baseline_key, not_before, not_after } => {
+            // The same for every delivery of one invocation.
+            let id = derived_uuid("run invocation:", &format!("{command}/{node}"));
+            let event = EventWire {
+                specversion: SPEC_VERSION,
+                id,
+                source: "/patchwave/dispatcher",
+                event_type: RunInvocation::TYPE,
+                time: now,
+                data: RunWire {
+                    command_id: command,
+                    node_id: node,
+                    not_before: *not_before,
+                    not_after: *not_after,
+                    document: &payload.document,
+                    baseline: baseline_key.as_ref().and_then(|key| payload.baselines.get(key)).map(|raw| &**raw),
+                },
+            };
+            Outgoing {
+                route,
+                message_id: id,
+                message_type: RunInvocation::TYPE.to_owned(),
+                body: to_json(&event).into_bytes(),
+            }
+        }
+        Order::Cancel => {
+            let id = derived_uuid("cancel invocation:", &format!("{command}/{node}"));
+            let data = CancelInvocation { command_id: command, node_id: node.clone() };
+            Outgoing {
+                route,
+                message_id: id,
+                message_type: CancelInvocation::TYPE.to_owned(),
+                body: CloudEvent::new(id, "/patchwave/dispatcher", now, data).to_bytes(),
+            }
+        }
+    }
+}
+
+/// Carries effects out, and whatever follows from commands that come back.
+pub async fn carry_out(context: &Context, payloads: &mut Payloads, mut effects: Effects) {
+    for _ in 0..ROUNDS_MAX {
+        if effects.is_empty() {
+            return;
+        }
+        match round(context, payloads, effects).await {
+            Ok(next) => effects = next,
+            Err(error) => {
+                warn!(error = %Chain(&*error), "effects are left to the sweeps");
+                return;
+            }
+        }
+    }
+    warn!(rounds = ROUNDS_MAX, "too many commands came back in a row; the rest waits for the rollout's check");
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn round(context: &Context, payloads: &mut Payloads, effects: Effects) -> Result<Effects, AnyError> {
+    let now = Timestamp::now();
+    let Effects { outbox, deliveries, news } = effects;
+    let mut outgoing: Vec<_> = outbox.iter().map(OutboxMessage::outgoing).collect();
+    outgoing.extend(payloads.messages(&context.store, &deliveries, now).await?);
+    let mut next = Effects::default();
+    if !outgoing.is_empty() {
+        let published = context.bus.publish(&outgoing).await?;
+        let returned: Vec<_> = published[outbox.len()..]
+            .iter()
+            .zip(deliveries)
+            .filter(|(answer, _)| **answer == Published::Returned)
+            .map(|(_, delivery)| delivery)
+            .collect();
+        if !outbox.is_empty() {
+            let ids: Vec<_> = outbox.iter().map(|message| message.message_id).collect();
+            let mut tx = context.store.begin().await?;
+            tx.dequeue(&ids).await?;
+            tx.commit().await?;
+        }
+        if !returned.is_empty() {
+            debug!(commands = returned.len(), "commands came back: their nodes are not connected");
+            next = dispatcher::returned::apply(&context.store, &returned, now).await?;
+        }
+    }
+    if !news.is_empty() {
+        publish_news(context, &news, now).await?;
+    }
+    Ok(next)
+}
+
+/// Publishes stored notifications to live subscribers.
+///
+/// # Errors
+/// The topic server's or the store's; what is not marked as published is published again later.
+pub async fn publish_news(context: &Context, news: &[Notification], now: Timestamp) -> Result<(), AnyError> {
+    let pairs: Vec<_> = news.iter().map(|one| (one.topic.clone(), to_json(&one.envelope()))).collect();
+    context.topics.publish(&pairs).await?;
+    let ids: Vec<_> = news.iter().map(|one| one.notification_id).collect();
+    let mut tx = context.store.begin().await?;
+    tx.mark_published(&ids, now).await?;
+    tx.commit().await?;
+    Ok(())
+}

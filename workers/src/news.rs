@@ -1,0 +1,109 @@
+//! The wording of notifications: SSM's payloads, plus what SSM's lack.
+//!
+//! Each change has one id derived from what changed, so that a repeated step raises the same
+//! notification and not another one.
+
+use jiff::Timestamp;
+use patchwave_platform::store::commands::LockedRollout;
+use patchwave_platform::store::executions::Execution;
+use patchwave_platform::store::outbox::OutboxMessage;
+use patchwave_schemas::NodeId;
+use patchwave_schemas::event::{NotificationConfig, NotificationType};
+use patchwave_schemas::ids::derived_uuid;
+use patchwave_schemas::notification::{DEFAULT_TOPIC, NotificationRaised};
+use serde_json::{Value, json};
+
+const SOURCE: &str = "/patchwave/worker";
+
+/// A notification on its way to the notifier.
+fn raise(topic: &str, key: &str, subject: String, message: Value, now: Timestamp) -> OutboxMessage {
+    let id = derived_uuid("notification:", &format!("{topic}/{key}"));
+    OutboxMessage::event(id, SOURCE, now, NotificationRaised { topic: topic.to_owned(), subject, message })
+}
+
+/// The topic's name: the last part of an SNS ARN, or the text itself.
+fn topic_of(config: &NotificationConfig) -> &str {
+    config.notification_arn.rsplit(':').next().unwrap_or(&config.notification_arn)
+}
+
+fn wants(config: &NotificationConfig, status: &str) -> bool {
+    config.notification_events.is_empty()
+        || config.notification_events.iter().any(|event| event == "All" || event == status)
+}
+
+/// A command's status changed.
+#[must_use]
+pub fn command_changed(locked: &LockedRollout, now: Timestamp) -> Vec<OutboxMessage> {
+    let command = locked.command_id;
+    let rollout = &locked.plan.rollout;
+    let (status, details) = rollout.status();
+    let message = json!({
+        "commandId": command,
+        "documentName": locked.document_name,
+        "instanceIds": [],
+        "requestedDateTime": locked.requested_at,
+        "status": status,
+        "statusDetails": details,
+        "targetCount": rollout.targets,
+        "completedCount": rollout.ended.ended(),
+        "errorCount": rollout.ended.errors(),
+        "terminatedCount": rollout.ended.terminated,
+        "windowExecutionId": locked.plan.window_execution_id,
+        "eventTime": now,
+    });
+    let key = format!("command/{command}/{details}");
+    let subject = format!("{} {details}: {}", locked.document_name, command);
+    let mut raised = vec![raise(DEFAULT_TOPIC, &key, subject.clone(), message.clone(), now)];
+    if let Some(config) = &locked.plan.notify
+        && config.notification_type == NotificationType::Command
+        && wants(config, status)
+    {
+        raised.push(raise(topic_of(config), &key, subject, message, now));
+    }
+    raised
+}
+
+/// An invocation's status changed. Nothing unless somebody asked for each of them.
+#[must_use]
+pub fn invocation_changed(
+    locked: &LockedRollout,
+    node: &NodeId,
+    status: &str,
+    details: &str,
+    now: Timestamp,
+) -> Option<OutboxMessage> {
+    let config = locked.plan.notify.as_ref().filter(|_| locked.plan.notifies_invocations())?;
+    let command = locked.command_id;
+    let message = json!({
+        "commandId": command,
+        "documentName": locked.document_name,
+        "instanceId": node,
+        "requestedDateTime": locked.requested_at,
+        "status": status,
+        "statusDetails": details,
+        "eventTime": now,
+    });
+    let subject = format!("{} {details}: {node}", locked.document_name);
+    wants(config, status)
+        .then(|| raise(topic_of(config), &format!("invocation/{command}/{node}/{details}"), subject, message, now))
+}
+
+/// A window execution's status changed, or it was skipped, missed or ran over.
+#[must_use]
+pub fn execution_changed(execution: &Execution, note: &str, now: Timestamp) -> OutboxMessage {
+    let window = &execution.snapshot.window;
+    let status = if note.is_empty() { execution.status.as_str() } else { note };
+    let message = json!({
+        "window-id": execution.window_id,
+        "window-name": window.name,
+        "window-execution-id": execution.window_execution_id,
+        "scheduled-time": execution.scheduled_at,
+        "start-time": execution.started_at,
+        "end-time": execution.ended_at,
+        "status": execution.status,
+        "status-details": execution.status_details,
+        "note": note,
+    });
+    let key = format!("execution/{}/{status}", execution.window_execution_id);
+    raise(DEFAULT_TOPIC, &key, format!("Maintenance window {}: {status}", window.name), message, now)
+}

@@ -1,0 +1,172 @@
+//! Applying a firing's step to the store: tasks become commands, cutoffs become cancellations.
+
+use std::collections::VecDeque;
+
+use jiff::Timestamp;
+use patchwave_engine::rollout::Status;
+use patchwave_engine::window_execution::{Effect, Ending, Event};
+use patchwave_platform::Class;
+use patchwave_platform::launch::{Launch, LaunchError, WindowLink, launch};
+use patchwave_platform::store::Tx;
+use patchwave_platform::store::executions::{Execution, TaskExecution};
+use patchwave_platform::store::outbox::OutboxMessage;
+use patchwave_platform::store::windows::{CutoffBehavior, WindowTask};
+use patchwave_schemas::CommandId;
+use patchwave_schemas::event::{CommandRequested, RolloutCancelRequested, Target, Timer};
+use patchwave_schemas::ids::derived_uuid;
+
+use crate::dispatcher::CUTOFF_REASON;
+use crate::effects::Effects;
+use crate::{HandlerError, news};
+
+/// Applies an event and all that follows from it, and stores the firing. The caller holds its row.
+pub(super) async fn advance(
+    tx: &mut Tx,
+    execution: &mut Execution,
+    tasks: &mut [TaskExecution],
+    event: Event,
+    now: Timestamp,
+) -> Result<Effects, HandlerError> {
+    let before = execution.status.clone();
+    let mut outbox = Vec::new();
+    // Bounded: a task that cannot start ends at once, and each task ends once.
+    let mut events = VecDeque::from([event]);
+    while let Some(event) = events.pop_front() {
+        let (next, effects) = execution
+            .state
+            .step(event)
+            .map_err(|error| HandlerError::Contradiction(format!("{}: {error}", execution.window_execution_id)))?;
+        execution.state = next;
+        for effect in effects {
+            match effect {
+                Effect::StartTask(index) => match start_task(tx, execution, &mut tasks[index], now).await? {
+                    Ok(messages) => outbox.extend(messages),
+                    Err(ending) => events.push_back(Event::TaskEnded { task: index, ending }),
+                },
+                Effect::StopTask(index) => outbox.extend(stop_task(&tasks[index], now)),
+                Effect::TaskSkipped { task, ending, details } => {
+                    end_task(tx, &mut tasks[task], ending, details, now).await?;
+                }
+                Effect::Overrun => outbox.push(news::execution_changed(execution, "RUNNING_PAST_END", now)),
+                Effect::Finished { ending, details } => {
+                    execution.status_details = details.to_owned();
+                    execution.ended_at = Some(now);
+                    debug_assert!(matches!(ending.status(), "SUCCESS" | "FAILED" | "TIMED_OUT" | "CANCELLED"));
+                    let execution_id = execution.window_execution_id;
+                    tx.clear_timer(&Timer::WindowCutoff { execution_id }).await?;
+                    tx.clear_timer(&Timer::WindowEnd { execution_id }).await?;
+                }
+            }
+        }
+    }
+    execution.status = execution.state.status().to_owned();
+    tx.save_execution(execution).await?;
+    if execution.status != before {
+        outbox.push(news::execution_changed(execution, "", now));
+    }
+    tx.enqueue(&outbox, now).await?;
+    Ok(Effects { outbox, ..Effects::default() })
+}
+
+/// Launches a task's command. `Err` says how a task ends that cannot start.
+async fn start_task(
+    tx: &mut Tx,
+    execution: &Execution,
+    task: &mut TaskExecution,
+    now: Timestamp,
+) -> Result<Result<Vec<OutboxMessage>, Ending>, HandlerError> {
+    let command_id = CommandId::derived(&task.task_execution_id.to_string());
+    let link = WindowLink {
+        window_execution_id: execution.window_execution_id,
+        task_execution_id: task.task_execution_id,
+        target_sets: target_sets(execution, &task.task),
+        start_before: (task.task.cutoff_behavior == CutoffBehavior::CancelTask).then_some(execution.cutoff_at),
+    };
+    let request = request_of(&task.task);
+    match launch(tx, Launch { command_id, request, window: Some(link) }, now).await {
+        Ok(launched) => {
+            task.status = "IN_PROGRESS".to_owned();
+            task.command_id = Some(command_id);
+            task.started_at = Some(now);
+            tx.put_task_execution(task).await?;
+            Ok(Ok(launched.messages))
+        }
+        Err(LaunchError::Store(error)) if error.class() == Class::Transient => Err(HandlerError::Store(error)),
+        // The document or targets are wrong: this task fails, the others go on.
+        Err(refused) => {
+            task.started_at = Some(now);
+            end_task(tx, task, Ending::Failed, &refused.to_string(), now).await?;
+            Ok(Err(Ending::Failed))
+        }
+    }
+}
+
+async fn end_task(
+    tx: &mut Tx,
+    task: &mut TaskExecution,
+    ending: Ending,
+    details: &str,
+    now: Timestamp,
+) -> Result<(), HandlerError> {
+    task.status = ending.status().to_owned();
+    task.status_details = details.chars().take(STATUS_DETAILS_CHARS_MAX).collect();
+    task.ended_at = Some(now);
+    tx.put_task_execution(task).await?;
+    Ok(())
+}
+
+/// Characters of a `StatusDetails` (SSM).
+const STATUS_DETAILS_CHARS_MAX: usize = 250;
+
+/// The cutoff came: the dispatcher stops the task's rollout.
+fn stop_task(task: &TaskExecution, now: Timestamp) -> Option<OutboxMessage> {
+    let command_id = task.command_id?;
+    let id = derived_uuid("cutoff of command:", &command_id.to_string());
+    let request = RolloutCancelRequested { command_id, node_ids: Vec::new(), reason: CUTOFF_REASON.to_owned() };
+    Some(OutboxMessage::event(id, "/patchwave/resolver", now, request))
+}
+
+/// What a task's `StatusDetails` says about how its rollout ended.
+pub(super) fn task_details(status: Status) -> String {
+    match status {
+        Status::Success => String::new(),
+        Status::NoTargets => "NoInvocations".to_owned(),
+        other => other.details().to_owned(),
+    }
+}
+
+/// The nodes of a task: the union of the window targets it names, or nodes by id.
+fn target_sets(execution: &Execution, task: &WindowTask) -> Vec<Vec<Target>> {
+    let mut sets = Vec::new();
+    for target in &task.targets {
+        if target.key == "WindowTargetIds" {
+            let named = |id: &str| target.values.iter().any(|value| value == id);
+            let registered = execution.snapshot.targets.iter();
+            sets.extend(
+                registered
+                    .filter(|known| named(&known.window_target_id.to_string()))
+                    .map(|known| known.targets.clone()),
+            );
+        } else {
+            sets.push(vec![target.clone()]);
+        }
+    }
+    sets
+}
+
+fn request_of(task: &WindowTask) -> CommandRequested {
+    let run = &task.run_command;
+    CommandRequested {
+        document_name: task.task_arn.clone(),
+        document_version: run.document_version.clone(),
+        instance_ids: Vec::new(),
+        targets: task.targets.clone(),
+        parameters: run.parameters.clone(),
+        max_concurrency: task.max_concurrency.clone(),
+        max_errors: task.max_errors.clone(),
+        error_mode: task.error_mode,
+        timeout_seconds: run.timeout_seconds,
+        comment: run.comment.clone(),
+        notification_config: run.notification_config.clone(),
+    }
+}

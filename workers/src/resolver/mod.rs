@@ -1,0 +1,103 @@
+//! The resolver: windows and requests become commands.
+//!
+//! One file for each message. A window execution's row is the lock for what happens to it.
+
+mod command_requested;
+mod execution;
+mod rollout_finished;
+mod window_started;
+mod window_timer;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use patchwave_platform::bus::Delivery;
+use patchwave_platform::store::Store;
+use patchwave_schemas::envelope::{DecodeError, Head};
+use patchwave_schemas::event::{
+    CommandRequested, RolloutFinished, Timer, TimerFired, WindowCancelRequested, WindowStartRequested, WindowStarted,
+};
+use patchwave_schemas::topology::WorkQueue;
+use patchwave_schemas::{CloudEvent, Message, WindowExecutionId};
+
+use crate::HandlerError;
+use crate::effects::Effects;
+use crate::runtime::{Applied, Handler};
+
+pub use window_started::requested_execution_id;
+
+/// Resolves windows and requests.
+pub struct Resolver;
+
+/// A message of the resolver's queue.
+pub enum Input {
+    /// A window's scheduled instant has come.
+    WindowStarted(WindowStarted),
+    /// A window is to start now.
+    WindowStartRequested(CloudEvent<WindowStartRequested>),
+    /// A firing is to be cancelled.
+    WindowCancelRequested(WindowCancelRequested),
+    /// A firing's cutoff has come.
+    Cutoff(WindowExecutionId),
+    /// A firing's duration is over.
+    End(WindowExecutionId),
+    /// A command ended.
+    RolloutFinished(RolloutFinished),
+    /// A document is to be run now.
+    CommandRequested(Box<CloudEvent<CommandRequested>>),
+}
+
+#[async_trait]
+impl Handler for Resolver {
+    type Input = Input;
+
+    const QUEUE: WorkQueue = WorkQueue::Resolver;
+
+    fn decode(delivery: &Delivery) -> Result<Input, DecodeError> {
+        let body = &delivery.body;
+        let unknown = |found: &str| DecodeError::UnknownType { found: found.to_owned() };
+        match Head::from_bytes(body)?.event_type.as_str() {
+            WindowStarted::TYPE => CloudEvent::from_bytes(body).map(|event| Input::WindowStarted(event.data)),
+            WindowStartRequested::TYPE => CloudEvent::from_bytes(body).map(Input::WindowStartRequested),
+            WindowCancelRequested::TYPE => {
+                CloudEvent::from_bytes(body).map(|event| Input::WindowCancelRequested(event.data))
+            }
+            RolloutFinished::TYPE => CloudEvent::from_bytes(body).map(|event| Input::RolloutFinished(event.data)),
+            CommandRequested::TYPE => {
+                CloudEvent::from_bytes(body).map(|event| Input::CommandRequested(Box::new(event)))
+            }
+            TimerFired::TYPE => match CloudEvent::<TimerFired>::from_bytes(body)?.data.timer {
+                Timer::WindowCutoff { execution_id } => Ok(Input::Cutoff(execution_id)),
+                Timer::WindowEnd { execution_id } => Ok(Input::End(execution_id)),
+                other => Err(unknown(&other.key())),
+            },
+            other => Err(unknown(other)),
+        }
+    }
+
+    /// A transaction for each message: they are few, and some write many rows.
+    async fn apply(store: &Store, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
+        let mut applied = Applied::default();
+        for (index, input) in batch.iter().enumerate() {
+            match one(store, input, now).await? {
+                Ok(effects) => applied.effects.merge(effects),
+                Err(reason) => applied.refused.push((index, reason)),
+            }
+        }
+        Ok(applied)
+    }
+}
+
+/// What a message leads to, or why it can never be applied.
+pub(crate) type Resolved = Result<Result<Effects, String>, HandlerError>;
+
+async fn one(store: &Store, input: &Input, now: Timestamp) -> Resolved {
+    match input {
+        Input::WindowStarted(started) => window_started::scheduled(store, started, now).await,
+        Input::WindowStartRequested(event) => window_started::requested(store, event, now).await,
+        Input::WindowCancelRequested(request) => window_timer::cancel(store, request.execution_id, now).await,
+        Input::Cutoff(execution) => window_timer::cutoff(store, *execution, now).await,
+        Input::End(execution) => window_timer::end(store, *execution, now).await,
+        Input::RolloutFinished(finished) => rollout_finished::apply(store, finished, now).await,
+        Input::CommandRequested(event) => command_requested::apply(store, event, now).await,
+    }
+}

@@ -1,0 +1,144 @@
+//! A window fires: by its schedule, or because another system asks for it.
+
+use jiff::{SignedDuration, Timestamp};
+use patchwave_engine::schedule::{Admission, admission};
+use patchwave_engine::window_execution::{Event, WindowExecution};
+use patchwave_platform::store::executions::{Execution, TaskExecution};
+use patchwave_platform::store::windows::{CutoffBehavior, RegisteredWindow};
+use patchwave_platform::store::{Store, Tx};
+use patchwave_schemas::event::{Timer, WindowStartRequested, WindowStarted};
+use patchwave_schemas::{CloudEvent, TaskExecutionId, WindowExecutionId, WindowId};
+use uuid::Uuid;
+
+use super::{Resolved, execution};
+use crate::effects::Effects;
+use crate::{HandlerError, news};
+
+/// The id of the firing that a `window.start.requested` event asks for.
+#[must_use]
+pub fn requested_execution_id(window: &WindowId, event: Uuid) -> WindowExecutionId {
+    WindowExecutionId::derived(&format!("{window}/request/{event}"))
+}
+
+/// The id of a scheduled firing: the same for every delivery of its instant.
+fn scheduled_execution_id(window: &WindowId, at: Timestamp) -> WindowExecutionId {
+    WindowExecutionId::derived(&format!("{window}/{at}"))
+}
+
+pub(super) async fn scheduled(store: &Store, started: &WindowStarted, now: Timestamp) -> Resolved {
+    let id = scheduled_execution_id(&started.window_id, started.scheduled_at);
+    let mut tx = store.begin().await?;
+    // Deleted or disabled since: it does not run.
+    let Some(registered) = read(&mut tx, &started.window_id).await? else { return Ok(Ok(Effects::default())) };
+    if !registered.window.enabled {
+        return Ok(Ok(Effects::default()));
+    }
+    let firing = Firing { id, scheduled_at: started.scheduled_at, reason: String::new() };
+    fire(tx, registered, firing, now).await
+}
+
+pub(super) async fn requested(store: &Store, event: &CloudEvent<WindowStartRequested>, now: Timestamp) -> Resolved {
+    let request = &event.data;
+    let id = requested_execution_id(&request.window_id, event.id);
+    let mut tx = store.begin().await?;
+    let Some(registered) = read(&mut tx, &request.window_id).await? else {
+        return Ok(Err(format!("window_id `{}` is not a maintenance window", request.window_id)));
+    };
+    let reason = request.reason.clone().unwrap_or_else(|| format!("requested by {}", event.source));
+    fire(tx, registered, Firing { id, scheduled_at: now, reason }, now).await
+}
+
+async fn read(tx: &mut Tx, id: &WindowId) -> Result<Option<RegisteredWindow>, HandlerError> {
+    let Some(window) = tx.lock_window(id).await? else { return Ok(None) };
+    let (targets, tasks) = tx.window_registrations(id).await?;
+    Ok(Some(RegisteredWindow { window, targets, tasks }))
+}
+
+struct Firing {
+    id: WindowExecutionId,
+    scheduled_at: Timestamp,
+    reason: String,
+}
+
+/// Records the firing and starts it; unless it was missed, or an earlier one is still open.
+async fn fire(mut tx: Tx, registered: RegisteredWindow, firing: Firing, now: Timestamp) -> Resolved {
+    let window = &registered.window;
+    let hours = |hours: u32| SignedDuration::from_hours(i64::from(hours));
+    let end_at = firing.scheduled_at + hours(window.duration);
+    let cutoff_at = end_at - hours(window.cutoff);
+    let (duration, cutoff) = (narrow(window.duration), narrow(window.cutoff));
+    let missed = admission(firing.scheduled_at, duration, cutoff, now) == Admission::Missed;
+    // The window's row is held: two firings cannot both find it free.
+    let overlapping = !missed && tx.has_open_execution(&window.window_id).await?;
+
+    let tasks = registered.tasks.iter();
+    let state =
+        WindowExecution::plan(tasks.map(|task| (task.priority, task.cutoff_behavior == CutoffBehavior::CancelTask)));
+    let mut execution = Execution {
+        window_execution_id: firing.id,
+        window_id: window.window_id.clone(),
+        scheduled_at: firing.scheduled_at,
+        started_at: now,
+        ended_at: (missed || overlapping).then_some(now),
+        cutoff_at,
+        end_at,
+        status: state.status().to_owned(),
+        status_details: String::new(),
+        reason: firing.reason,
+        state,
+        snapshot: registered,
+    };
+    if missed {
+        execution.status = "TIMED_OUT".to_owned();
+        execution.status_details = "missed: the cutoff had passed before any scheduler was running".to_owned();
+    } else if overlapping {
+        execution.status = "SKIPPED_OVERLAPPING".to_owned();
+        execution.status_details = "an earlier execution of this window has not ended".to_owned();
+    }
+    if !tx.add_execution(&execution).await? {
+        // Delivered twice: whoever stored it goes on with it.
+        return Ok(Ok(Effects::default()));
+    }
+    if missed || overlapping {
+        let note = if missed { "MISSED" } else { "" };
+        let outbox = vec![news::execution_changed(&execution, note, now)];
+        tx.enqueue(&outbox, now).await?;
+        tx.commit().await?;
+        return Ok(Ok(Effects { outbox, ..Effects::default() }));
+    }
+    let execution_id = firing.id;
+    tx.set_timer(&Timer::WindowCutoff { execution_id }, cutoff_at).await?;
+    tx.set_timer(&Timer::WindowEnd { execution_id }, end_at).await?;
+    let mut tasks = plan_tasks(&mut tx, &execution).await?;
+    let effects = execution::advance(&mut tx, &mut execution, &mut tasks, Event::Start, now).await?;
+    tx.commit().await?;
+    Ok(Ok(effects))
+}
+
+async fn plan_tasks(tx: &mut Tx, execution: &Execution) -> Result<Vec<TaskExecution>, HandlerError> {
+    let mut tasks = Vec::new();
+    for (ordinal, task) in (0_u32..).zip(&execution.snapshot.tasks) {
+        let planned = TaskExecution {
+            task_execution_id: TaskExecutionId::derived(&format!(
+                "{}/{}",
+                execution.window_execution_id, task.window_task_id
+            )),
+            window_execution_id: execution.window_execution_id,
+            ordinal,
+            status: "PENDING".to_owned(),
+            status_details: String::new(),
+            command_id: None,
+            started_at: None,
+            ended_at: None,
+            task: task.clone(),
+        };
+        tx.put_task_execution(&planned).await?;
+        tasks.push(planned);
+    }
+    Ok(tasks)
+}
+
+/// Hours are 0 to 24 in every stored window.
+fn narrow(hours: u32) -> u8 {
+    u8::try_from(hours).unwrap_or(u8::MAX)
+}
