@@ -148,8 +148,7 @@ fn open_s3(url: &str) -> Result<Artifacts, String> {
 
     let rest = url.trim_start_matches("s3://");
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let store =
-        AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(|error| error.to_string())?;
+    let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build().map_err(|error| error.to_string())?;
     let prefix = Path::parse(prefix).map_err(|error| error.to_string())?;
     Ok(Artifacts { store: Arc::new(PrefixStore::new(store, prefix)) })
 }

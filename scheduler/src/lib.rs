@@ -1,1 +1,95 @@
-//! Patchwave.
+//! The scheduler: time becomes events.
+//!
+//! It owns no state: timers are rows, and any number of schedulers may run without a leader. It
+//! decides nothing about what an event means. Besides timers it repeats what dead processes left:
+//! outgoing events and notifications that were stored and not published.
+
+mod sweep;
+mod timers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use jiff::Timestamp;
+use patchwave_platform::bus::Bus;
+use patchwave_platform::outbox::Chain;
+use patchwave_platform::store::Store;
+use patchwave_platform::topics::Topics;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use sweep::{Sweeps, sweep};
+pub use timers::{fire_due, tick};
+
+/// Longest sleep: how late a timer may be noticed that was set for sooner than the one slept for.
+const SLEEP_LONGEST: Duration = Duration::from_millis(500);
+/// Time between two sweeps.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// What the scheduler needs.
+#[derive(Clone)]
+pub struct Context {
+    /// Where the timers are.
+    pub store: Store,
+    /// Events out.
+    pub bus: Arc<dyn Bus>,
+    /// For notifications that were stored and not published.
+    pub topics: Arc<dyn Topics>,
+}
+
+/// Fires timers and sweeps until shutdown. Survives the loss of store and bus.
+pub async fn run(context: Context, shutdown: CancellationToken) {
+    info!("scheduling");
+    let sweeper = tokio::spawn(sweep_until(context.clone(), shutdown.clone()));
+    let policy = || ExponentialBuilder::default().with_max_delay(Duration::from_secs(5)).with_jitter().without_max_times();
+    let mut pauses = policy().build();
+    while !shutdown.is_cancelled() {
+        let pause = match round(&context).await {
+            Ok(pause) => {
+                pauses = policy().build();
+                pause
+            }
+            Err(error) => {
+                warn!(error = %Chain(&error), "timers wait for the store");
+                pauses.next().unwrap_or(SLEEP_LONGEST)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+    if let Err(failure) = sweeper.await {
+        warn!(error = %failure, "the sweeper ended unexpectedly");
+    }
+    info!("stopped");
+}
+
+/// Fires what is due; says how long to sleep.
+async fn round(context: &Context) -> Result<Duration, patchwave_platform::store::Error> {
+    if fire_due(&context.store, context.bus.as_ref(), Timestamp::now()).await? > 0 {
+        return Ok(Duration::ZERO);
+    }
+    let next = context.store.next_timer_at().await?;
+    let wait = next.map(|at| at.duration_since(Timestamp::now()));
+    // At least a millisecond: a due timer that another scheduler holds is no reason to spin.
+    Ok(wait.map_or(SLEEP_LONGEST, |wait| {
+        Duration::try_from(wait).unwrap_or_default().clamp(Duration::from_millis(1), SLEEP_LONGEST)
+    }))
+}
+
+async fn sweep_until(context: Context, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        match sweep(&context, Timestamp::now()).await {
+            // There may be more: go on at once.
+            Ok(Sweeps { more: true }) => continue,
+            Ok(_) => {}
+            Err(error) => warn!(error = %Chain(&*error), "a sweep is repeated later"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}

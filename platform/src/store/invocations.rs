@@ -253,6 +253,21 @@ impl Tx {
         .await
     }
 
+    /// Invocations that wait for a node which is connected.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn waiting_connected(&mut self, command: CommandId) -> Result<Vec<Release>, Error> {
+        self.releases(
+            format!(
+                "SELECT {RELEASE_COLUMNS} WHERE i.command_id = $1 AND i.state = 'waiting'
+                 AND n.address IS NOT NULL ORDER BY i.ordinal"
+            ),
+            command,
+        )
+        .await
+    }
+
     /// Invocations that hold a slot.
     ///
     /// # Errors

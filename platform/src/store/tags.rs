@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use patchwave_schemas::NodeId;
 
-use super::{Error, Store, Tx, from_json, get, sql};
+use super::{Error, Store, Tx, from_json, get, sql, to_json};
 
 /// What can be tagged here besides nodes. The text is SSM's `ResourceType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,20 @@ impl Tx {
             .await
             .map_err(Error::doing("read a node's tags"))?;
         row.map(|row| from_json("nodes.tags", &get::<String>(&row, "tags")?)).transpose()
+    }
+
+    /// Replaces all tags of a node; `false` when there is no such node.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn set_node_tags(&mut self, id: &NodeId, tags: &BTreeMap<String, String>) -> Result<bool, Error> {
+        sqlx::query("UPDATE nodes SET tags = $2 WHERE node_id = $1")
+            .bind(id.as_str())
+            .bind(to_json(tags))
+            .execute(self.connection())
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .map_err(Error::doing("store a node's tags"))
     }
 }
 

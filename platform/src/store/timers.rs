@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use patchwave_schemas::event::Timer;
 
-use super::{Column, Error, Tx, from_json, get, instant, millis, sql, to_json};
+use sqlx::any::AnyRow;
+
+use super::{Column, Error, Store, Tx, from_json, get, instant, millis, sql, to_json};
 
 impl Tx {
     /// Sets a timer, or moves it if it is set already.
@@ -39,11 +41,15 @@ impl Tx {
 
     /// Takes up to `limit` timers that are due, removing them. Other processes pass over them.
     ///
+    /// Not those of windows: a window's row is locked before its timer, here and wherever its
+    /// schedule changes. See [`Tx::take_timer`].
+    ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn claim_timers(&mut self, now: Timestamp, limit: u32) -> Result<Vec<(Timer, Timestamp)>, Error> {
         let text = format!(
-            "SELECT timer, due_at FROM timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2{}",
+            "SELECT timer, due_at FROM timers WHERE due_at <= $1 AND timer_key NOT LIKE 'window/%'
+             ORDER BY due_at LIMIT $2{}",
             self.dialect().for_update_skip_locked()
         );
         let due = sqlx::query(sql(text))
@@ -53,11 +59,8 @@ impl Tx {
             .await
             .map_err(Error::doing("read due timers"))?
             .iter()
-            .map(|row| {
-                let timer = from_json("timers.timer", &get::<String>(row, "timer")?)?;
-                Ok((timer, instant(get(row, "due_at")?)))
-            })
-            .collect::<Result<Vec<(Timer, Timestamp)>, Error>>()?;
+            .map(timer_of)
+            .collect::<Result<Vec<_>, Error>>()?;
         if !due.is_empty() {
             let rows: Vec<_> = due.iter().map(|(timer, _)| serde_json::json!({ "timer_key": timer.key() })).collect();
             let source = self.dialect().rows("r", 1, &[("timer_key", Column::Text)]);
@@ -70,15 +73,55 @@ impl Tx {
         Ok(due)
     }
 
+    /// Removes a timer if it is still due at this instant; `false` when somebody else took or
+    /// moved it.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn take_timer(&mut self, timer: &Timer, due_at: Timestamp) -> Result<bool, Error> {
+        sqlx::query("DELETE FROM timers WHERE timer_key = $1 AND due_at = $2")
+            .bind(timer.key())
+            .bind(millis(due_at))
+            .execute(self.connection())
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .map_err(Error::doing("take a timer"))
+    }
+}
+
+impl Store {
+    /// The windows' timers that are due, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn due_windows(&self, now: Timestamp, limit: u32) -> Result<Vec<(Timer, Timestamp)>, Error> {
+        sqlx::query(
+            "SELECT timer, due_at FROM timers WHERE due_at <= $1 AND timer_key LIKE 'window/%' ORDER BY due_at LIMIT $2",
+        )
+        .bind(millis(now))
+        .bind(i64::from(limit))
+        .fetch_all(self.reader())
+        .await
+        .map_err(Error::doing("read due windows"))?
+        .iter()
+        .map(timer_of)
+        .collect()
+    }
+
     /// When the next timer is due.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn next_timer_at(&mut self) -> Result<Option<Timestamp>, Error> {
+    pub async fn next_timer_at(&self) -> Result<Option<Timestamp>, Error> {
         let row = sqlx::query("SELECT MIN(due_at) AS due_at FROM timers")
-            .fetch_one(self.connection())
+            .fetch_one(self.reader())
             .await
             .map_err(Error::doing("read the next timer"))?;
         super::optional_instant(&row, "due_at")
     }
+}
+
+fn timer_of(row: &AnyRow) -> Result<(Timer, Timestamp), Error> {
+    let timer = from_json("timers.timer", &get::<String>(row, "timer")?)?;
+    Ok((timer, instant(get(row, "due_at")?)))
 }

@@ -74,8 +74,7 @@ impl Topics for RedisTopics {
 
     async fn subscribe(&self, topic: &str) -> Result<mpsc::Receiver<News>, TopicsError> {
         let (sender, receiver) = mpsc::channel(SUBSCRIPTION_MAX);
-        let mut connection =
-            open(&self.client, topic).await.map_err(|source| server("subscribe on Redis", source))?;
+        let mut connection = open(&self.client, topic).await.map_err(|source| server("subscribe on Redis", source))?;
         let (client, topic) = (self.client.clone(), topic.to_owned());
         tokio::spawn(async move {
             while pass_on(connection, &sender).await {
@@ -109,11 +108,8 @@ async fn open(client: &Client, topic: &str) -> RedisResult<PubSub> {
 }
 
 async fn open_again(client: &Client, topic: &str) -> PubSub {
-    let mut pauses = ExponentialBuilder::default()
-        .with_min_delay(PAUSE_MIN)
-        .with_max_delay(PAUSE_MAX)
-        .without_max_times()
-        .build();
+    let mut pauses =
+        ExponentialBuilder::default().with_min_delay(PAUSE_MIN).with_max_delay(PAUSE_MAX).without_max_times().build();
     loop {
         match open(client, topic).await {
             Ok(connection) => return connection,

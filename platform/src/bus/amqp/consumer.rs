@@ -11,6 +11,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection};
 use patchwave_schemas::topology::{DEAD_EXCHANGE, WorkQueue};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::death;
 use super::link::State;
@@ -29,6 +30,7 @@ pub(super) struct AmqpConsumer {
     link: watch::Receiver<State>,
     publisher: Arc<Publisher>,
     session: Option<Session>,
+    opening: Option<JoinHandle<Option<Session>>>,
     /// The last tag handed out. Broker tags start at 1 again in each session; ours never repeat.
     last_tag: u64,
 }
@@ -60,46 +62,34 @@ impl AmqpConsumer {
         publisher: Arc<Publisher>,
     ) -> Self {
         let name = format!("{connection_name}.{}", queue.role());
-        Self { queue, name, link, publisher, session: None, last_tag: 0 }
+        Self { queue, name, link, publisher, session: None, opening: None, last_tag: 0 }
     }
 
     /// Starts consuming on the connection that is up, waiting for one. False when closed.
+    ///
+    /// Opening is a task of its own: a caller may drop this future at any time, and a half-opened
+    /// consumer would keep what the broker already sent it.
     async fn ensure_session(&mut self) -> bool {
         while self.session.is_none() {
-            let state = match self.link.wait_for(|state| !matches!(state, State::Down(_))).await {
-                Ok(state) => state.clone(),
-                Err(_supervisor_gone) => return false,
-            };
-            let State::Up(connection) = state else { return false };
-            match self.open(connection).await {
-                Ok(session) => self.session = Some(session),
-                Err(error) => {
-                    tracing::warn!(queue = self.queue.name(), %error, "could not consume; trying again");
-                    tokio::time::sleep(PAUSE_MAX.mul_f64(rand::random::<f64>())).await;
+            let opening = match &mut self.opening {
+                Some(opening) => opening,
+                None => {
+                    let state = match self.link.wait_for(|state| !matches!(state, State::Down(_))).await {
+                        Ok(state) => state.clone(),
+                        Err(_supervisor_gone) => return false,
+                    };
+                    let State::Up(connection) = state else { return false };
+                    self.opening.insert(tokio::spawn(open(connection, self.queue, self.name.clone())))
                 }
+            };
+            let opened = opening.await;
+            self.opening = None;
+            if let Ok(Some(mut session)) = opened {
+                session.base = self.last_tag;
+                self.session = Some(session);
             }
         }
         true
-    }
-
-    async fn open(&self, connection: Arc<Connection>) -> Result<Session, lapin::Error> {
-        let channel = connection.create_channel().await?;
-        // Again, as a deleted queue is one reason to be here.
-        topology::declare(&channel).await?;
-        // Per consumer: quorum queues know no global prefetch.
-        channel.basic_qos(BATCH_MAX, BasicQosOptions { global: false }).await?;
-        let options = BasicConsumeOptions {
-            no_local: false,
-            // Acknowledged once the effect is stored.
-            no_ack: false,
-            // Any number of workers share a queue.
-            exclusive: false,
-            nowait: false,
-        };
-        let tag = format!("{}.{}", self.name, uuid::Uuid::new_v4().simple());
-        let deliveries =
-            channel.basic_consume(self.queue.name().into(), tag.into(), options, FieldTable::default()).await?;
-        Ok(Session { channel, deliveries, base: self.last_tag, held: BTreeMap::new(), _connection: connection })
     }
 
     /// Notes a delivery as held and turns it into the port's type.
@@ -133,6 +123,37 @@ impl AmqpConsumer {
             .collect();
         self.publisher.publish_all(&publications).await.map(drop)
     }
+}
+
+/// Consumes on a connection; `None`, after a pause, when the broker refuses.
+async fn open(connection: Arc<Connection>, queue: WorkQueue, name: String) -> Option<Session> {
+    match try_open(connection, queue, &name).await {
+        Ok(session) => Some(session),
+        Err(error) => {
+            tracing::warn!(queue = queue.name(), %error, "could not consume; trying again");
+            tokio::time::sleep(PAUSE_MAX.mul_f64(rand::random::<f64>())).await;
+            None
+        }
+    }
+}
+
+async fn try_open(connection: Arc<Connection>, queue: WorkQueue, name: &str) -> Result<Session, lapin::Error> {
+    let channel = connection.create_channel().await?;
+    // Again, as a deleted queue is one reason to be here.
+    topology::declare(&channel).await?;
+    // Per consumer: quorum queues know no global prefetch.
+    channel.basic_qos(BATCH_MAX, BasicQosOptions { global: false }).await?;
+    let options = BasicConsumeOptions {
+        no_local: false,
+        // Acknowledged once the effect is stored.
+        no_ack: false,
+        // Any number of workers share a queue.
+        exclusive: false,
+        nowait: false,
+    };
+    let tag = format!("{name}.{}", uuid::Uuid::new_v4().simple());
+    let deliveries = channel.basic_consume(queue.name().into(), tag.into(), options, FieldTable::default()).await?;
+    Ok(Session { channel, deliveries, base: 0, held: BTreeMap::new(), _connection: connection })
 }
 
 #[async_trait]

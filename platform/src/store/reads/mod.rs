@@ -3,6 +3,7 @@
 //! Nothing here locks or changes a row. Lists that can grow without bound are read a page at a
 //! time, by the key of the last row seen.
 
+pub mod commands;
 pub mod figures;
 pub mod nodes;
 pub mod windows;

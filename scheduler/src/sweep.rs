@@ -1,0 +1,45 @@
+//! What was stored and not published is published, whoever stored it.
+
+use jiff::Timestamp;
+use patchwave_platform::outbox;
+use patchwave_platform::store::to_json;
+
+use crate::Context;
+
+/// Notifications published by one sweep at most.
+const NOTIFICATIONS: u32 = 200;
+/// A full page of messages: there may be more.
+const PAGE: usize = 500;
+/// A younger notification is still its worker's business.
+const WORKER_PUBLISHES_WITHIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(15);
+
+/// What a sweep found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweeps {
+    /// There may be more to do at once.
+    pub more: bool,
+}
+
+/// Publishes what others left behind.
+///
+/// # Errors
+/// The store's, the bus's or the topic server's; everything stays stored.
+pub async fn sweep(context: &Context, now: Timestamp) -> Result<Sweeps, Box<dyn std::error::Error + Send + Sync>> {
+    let messages = outbox::sweep(&context.store, context.bus.as_ref(), now).await?;
+    let news: Vec<_> = context
+        .store
+        .unpublished_notifications(NOTIFICATIONS)
+        .await?
+        .into_iter()
+        .filter(|one| one.raised_at + WORKER_PUBLISHES_WITHIN < now)
+        .collect();
+    if !news.is_empty() {
+        let pairs: Vec<_> = news.iter().map(|one| (one.topic.clone(), to_json(&one.envelope()))).collect();
+        context.topics.publish(&pairs).await?;
+        let ids: Vec<_> = news.iter().map(|one| one.notification_id).collect();
+        let mut tx = context.store.begin().await?;
+        tx.mark_published(&ids, now).await?;
+        tx.commit().await?;
+    }
+    Ok(Sweeps { more: messages >= PAGE || news.len() == NOTIFICATIONS as usize })
+}
