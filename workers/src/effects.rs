@@ -213,7 +213,7 @@ pub async fn carry_out(context: &Context, payloads: &mut Payloads, mut effects: 
         if effects.is_empty() {
             return;
         }
-        match round(context, payloads, effects).await {
+        match round(context, payloads, effects, Timestamp::now()).await {
             Ok(next) => effects = next,
             Err(error) => {
                 warn!(error = %Chain(&*error), "effects are left to the sweeps");
@@ -226,8 +226,16 @@ pub async fn carry_out(context: &Context, payloads: &mut Payloads, mut effects: 
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn round(context: &Context, payloads: &mut Payloads, effects: Effects) -> Result<Effects, AnyError> {
-    let now = Timestamp::now();
+/// Carries effects out once; returns what follows from commands that came back.
+///
+/// # Errors
+/// The bus's, the store's or the topic server's; what was not done is repeated by the sweeps.
+pub async fn round(
+    context: &Context,
+    payloads: &mut Payloads,
+    effects: Effects,
+    now: Timestamp,
+) -> Result<Effects, AnyError> {
     let Effects { outbox, deliveries, news } = effects;
     let mut outgoing: Vec<_> = outbox.iter().map(OutboxMessage::outgoing).collect();
     outgoing.extend(payloads.messages(&context.store, &deliveries, now).await?);

@@ -1,0 +1,74 @@
+//! Steps on the machine the agent runs on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use patchwave_schemas::NodeId;
+use patchwave_schemas::baseline::BaselineSnapshot;
+use patchwave_schemas::node::OperatingSystem;
+
+use super::document::{StepContext, StepEnd, StepRunner};
+use super::shell;
+use crate::packages::{InstallOptions, InstallProgress, InstallResult, PackageError, PackageManager, ScanResult};
+
+/// Runs scripts with `sh` and patches with the system's own package manager.
+pub struct HostRunner {
+    /// The node.
+    pub node_id: NodeId,
+    /// What it runs.
+    pub operating_system: OperatingSystem,
+    /// Absolute; where scripts are written, and run unless they say otherwise.
+    pub state_dir: PathBuf,
+    /// Absent on systems whose package manager is not known.
+    pub packages: Option<Arc<dyn PackageManager>>,
+    /// Whether the agent was given a way to restart the node.
+    pub can_reboot: bool,
+}
+
+impl HostRunner {
+    fn packages(&self) -> Result<Arc<dyn PackageManager>, PackageError> {
+        self.packages.clone().ok_or_else(|| PackageError::UnknownSystem {
+            id: format!("{:?} without a package manager that this agent knows", self.operating_system),
+        })
+    }
+}
+
+#[async_trait]
+impl StepRunner for HostRunner {
+    fn node_id(&self) -> &NodeId {
+        &self.node_id
+    }
+
+    fn operating_system(&self) -> OperatingSystem {
+        self.operating_system
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn can_reboot(&self) -> bool {
+        self.can_reboot
+    }
+
+    async fn shell(&self, context: &StepContext<'_>) -> StepEnd {
+        shell::run(context, &self.state_dir).await
+    }
+
+    async fn scan(&self, baseline: &BaselineSnapshot) -> Result<ScanResult, PackageError> {
+        let packages = self.packages()?;
+        let baseline = baseline.clone();
+        let scan = tokio::task::spawn_blocking(move || packages.scan(&baseline, Timestamp::now()));
+        scan.await.unwrap_or(Err(PackageError::Interrupted))
+    }
+
+    async fn install(
+        &self,
+        baseline: &BaselineSnapshot,
+        progress: &(dyn Fn(InstallProgress) + Send + Sync),
+    ) -> Result<InstallResult, PackageError> {
+        self.packages()?.install(baseline, &InstallOptions::default(), Timestamp::now(), progress).await
+    }
+}

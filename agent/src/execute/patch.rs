@@ -1,0 +1,162 @@
+//! The step that scans or installs by a baseline.
+//!
+//! How an installation went is told by the scan after it, never by an exit code.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use patchwave_schemas::baseline::{BaselineSnapshot, PatchState};
+use patchwave_schemas::command::{PatchOperation, RebootOption};
+use patchwave_schemas::report::{ERROR_CHARS_MAX, NodeScanned, OUTPUT_CHARS_MAX, Outcome};
+
+use super::document::{StepContext, StepEnd, StepRunner};
+use super::output;
+use crate::packages::{InstallProgress, InstallResult, PackageError, ScanResult};
+
+/// What a patch step is to do.
+#[derive(Debug)]
+pub(super) struct PatchRequest<'a> {
+    pub(super) baseline: &'a BaselineSnapshot,
+    pub(super) operation: PatchOperation,
+    pub(super) reboot_option: RebootOption,
+    pub(super) started_at: Timestamp,
+    pub(super) judge: Judge,
+}
+
+/// Whether an installation is only judged, because it was tried before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judge {
+    /// It was not tried.
+    No,
+    /// The agent died in it.
+    Interrupted,
+    /// The node was restarted for it.
+    AfterReboot,
+}
+
+/// What a patch step brought.
+#[derive(Debug)]
+pub(super) struct Patched {
+    pub(super) end: StepEnd,
+    /// Absent when the packages could not be read or the step did not get there.
+    pub(super) scan: Option<NodeScanned>,
+    pub(super) reboot_required: bool,
+}
+
+pub(super) async fn run(runner: &dyn StepRunner, context: &StepContext<'_>, request: &PatchRequest<'_>) -> Patched {
+    let limit = Duration::from_secs(u64::from(context.step.timeout_seconds));
+    tokio::select! {
+        // In this order, and the timer inside a block: work that is done at once, as on simulated
+        // nodes, makes no timer and needs no runtime that has them.
+        biased;
+        patched = work(runner, context, request) => patched,
+        () = context.control.cancel.cancelled() => stopped(Outcome::Cancelled, "cancelled; a tool that was at work finishes by itself".to_owned()),
+        () = async { tokio::time::sleep(limit).await } => {
+            let why = format!("not done after {} s; a tool that was at work finishes by itself", limit.as_secs());
+            stopped(Outcome::TimedOut, why)
+        }
+    }
+}
+
+fn stopped(outcome: Outcome, why: String) -> Patched {
+    Patched { end: StepEnd::not_started(outcome, why), scan: None, reboot_required: false }
+}
+
+async fn work(runner: &dyn StepRunner, context: &StepContext<'_>, request: &PatchRequest<'_>) -> Patched {
+    let installs = request.operation == PatchOperation::Install;
+    let found: Result<InstallResult, PackageError> = if installs && request.judge == Judge::No {
+        let progress = context.control.progress.clone();
+        let say = move |at: InstallProgress| progress.say(in_words(at));
+        runner.install(request.baseline, &say).await
+    } else {
+        runner.scan(request.baseline).await.map(|scan| InstallResult { scan, ..InstallResult::default() })
+    };
+    match found {
+        Ok(result) => judged(runner, context, request, result),
+        Err(error) => stopped(Outcome::Failed, output::chain(&error)),
+    }
+}
+
+fn judged(
+    runner: &dyn StepRunner,
+    context: &StepContext<'_>,
+    request: &PatchRequest<'_>,
+    result: InstallResult,
+) -> Patched {
+    let installs = request.operation == PatchOperation::Install;
+    let scan = result.scan;
+    let failure = if installs { shortcoming(&scan, request.judge) } else { None };
+    let mut stdout = summary(request.baseline, &scan);
+    stdout.push_str(&result.stdout);
+    let mut stderr = failure.clone().unwrap_or_default();
+    if !result.stderr.is_empty() {
+        if !stderr.is_empty() {
+            stderr.push('\n');
+        }
+        stderr.push_str(&result.stderr);
+    }
+    let end = StepEnd {
+        outcome: if failure.is_some() { Outcome::Failed } else { Outcome::Success },
+        exit_code: i32::from(failure.is_some()),
+        stdout: output::limited(&stdout, OUTPUT_CHARS_MAX),
+        stderr: output::limited(&stderr, ERROR_CHARS_MAX),
+        ends_document: false,
+    };
+    let report = NodeScanned {
+        node_id: runner.node_id().clone(),
+        command_id: context.invocation.command_id,
+        baseline_id: request.baseline.baseline_id.clone(),
+        snapshot_id: request.baseline.snapshot_id.clone(),
+        patch_group: request.baseline.patch_group.clone(),
+        operation: request.operation,
+        reboot_option: installs.then_some(request.reboot_option),
+        started_at: request.started_at,
+        finished_at: runner.now(),
+        not_applicable_count: scan.evaluation.not_applicable_count,
+        patches: scan.patches,
+    };
+    Patched { end, scan: Some(report), reboot_required: scan.reboot_required }
+}
+
+/// What an installation left undone, in one sentence.
+fn shortcoming(scan: &ScanResult, judge: Judge) -> Option<String> {
+    let failed = count(scan, PatchState::Failed);
+    // Held packages are missing too, but nobody was to install them.
+    let decisions = scan.evaluation.decisions.iter();
+    let missing =
+        decisions.filter(|decision| decision.state == PatchState::Missing && decision.to_install().is_some()).count();
+    match (failed, missing, judge) {
+        (0, 0, Judge::AfterReboot) if scan.reboot_required => Some("the node still needs a restart".to_owned()),
+        (0, 0, _) => None,
+        (0, missing, Judge::Interrupted) => {
+            Some(format!("the agent was restarted during the installation; {missing} approved patches are missing"))
+        }
+        (0, missing, _) => Some(format!("{missing} approved patches are missing after the installation")),
+        (failed, _, _) => Some(format!("{failed} patches could not be installed")),
+    }
+}
+
+fn count(scan: &ScanResult, state: PatchState) -> usize {
+    scan.patches.iter().filter(|patch| patch.state == state).count()
+}
+
+fn summary(baseline: &BaselineSnapshot, scan: &ScanResult) -> String {
+    format!(
+        "Baseline {} ({}): {} installed, {} pending reboot, {} missing, {} failed.\n",
+        baseline.name,
+        baseline.baseline_id,
+        count(scan, PatchState::Installed),
+        count(scan, PatchState::InstalledPendingReboot),
+        count(scan, PatchState::Missing),
+        count(scan, PatchState::Failed),
+    )
+}
+
+fn in_words(progress: InstallProgress) -> String {
+    match progress {
+        InstallProgress::Refreshing => "fetching the package lists".to_owned(),
+        InstallProgress::Scanning => "finding out what is missing".to_owned(),
+        InstallProgress::Installing { done, total } => format!("installing packages, {done} of {total} done"),
+        InstallProgress::Verifying => "verifying what is installed".to_owned(),
+    }
+}

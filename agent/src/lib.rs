@@ -1,0 +1,19 @@
+//! The agent on a node: it takes commands, carries them out once, and reports until it is heard.
+//!
+//! Decisions are in [`run`] and [`node`], which do no I/O of their own; [`execute`] acts,
+//! [`transport`] talks, [`runtime`] drives them. [`simulate`] puts made-up nodes through the same
+//! path. Nothing here knows the store or the control plane's rules.
+
+pub mod execute;
+pub mod identity;
+pub mod journal;
+pub mod node;
+pub mod packages;
+pub mod report;
+pub mod run;
+pub mod runtime;
+pub mod simulate;
+pub mod transport;
+
+pub use node::{Effect, NodeCore, Policy};
+pub use runtime::{Agent, AgentHandle, AgentNode, AgentOptions};

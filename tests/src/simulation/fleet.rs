@@ -1,0 +1,236 @@
+//! Simulated nodes: the agent's own core and journal, with work that only takes time.
+
+use std::collections::BTreeMap;
+
+use anyhow::ensure;
+use jiff::{SignedDuration, Timestamp};
+use patchwave_agent::execute::{Execution, ExecutionEnd, Job, Mode};
+use patchwave_agent::journal::MemoryJournal;
+use patchwave_agent::node::{Effect, NodeCore, Policy};
+use patchwave_agent::report::Report;
+use patchwave_schemas::node::{NodeFacts, OperatingSystem};
+use patchwave_schemas::report::{Outcome, StepResult};
+use patchwave_schemas::topology::node_queue;
+use patchwave_schemas::{CommandId, NodeId};
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+/// One node, its journal, and what it is doing.
+pub struct SimNode {
+    /// Who it is.
+    pub facts: NodeFacts,
+    journal: MemoryJournal,
+    core: NodeCore,
+    /// Its queue while it is connected.
+    pub address: Option<String>,
+    /// Work in hand, and when it is done.
+    pub working: Option<(Job, Timestamp)>,
+    /// Reports that the bus has not confirmed.
+    pub outgoing: Vec<Report>,
+    /// Clock times at which it wants to be woken.
+    pub wake_at: Vec<Timestamp>,
+    sessions: u32,
+}
+
+/// What all nodes have done, for the invariants.
+#[derive(Debug, Default)]
+pub struct Deeds {
+    /// Times each command was executed from its first step.
+    pub executed: BTreeMap<(CommandId, NodeId), u32>,
+    /// How executions ended on the node, whatever became of the report.
+    pub ended: BTreeMap<(CommandId, NodeId), Outcome>,
+    /// When each execution started, with the message's own bounds.
+    pub started: Vec<(CommandId, Timestamp, Timestamp, Timestamp)>,
+}
+
+impl SimNode {
+    /// Node number `index`, never connected.
+    #[must_use]
+    pub fn new(index: u32, group: &str) -> Self {
+        let node_id = NodeId::from_bits(u128::from(index) + 1);
+        let journal = MemoryJournal::default();
+        let tags = BTreeMap::from([("Patch Group".to_owned(), group.to_owned())]);
+        let facts = NodeFacts {
+            node_id: node_id.clone(),
+            computer_name: format!("simulated-{index}"),
+            operating_system: OperatingSystem::Debian,
+            platform_name: "Debian GNU/Linux".to_owned(),
+            platform_version: "12".to_owned(),
+            agent_version: "simulation".to_owned(),
+            ip_address: None,
+            simulated: true,
+            tags,
+        };
+        let core = NodeCore::new(node_id, Box::new(journal.clone()));
+        Self {
+            facts,
+            journal,
+            core,
+            address: None,
+            working: None,
+            outgoing: Vec::new(),
+            wake_at: Vec::new(),
+            sessions: 0,
+        }
+    }
+
+    /// Connects with a new session: says hello, and repeats what was not confirmed.
+    pub fn connect(&mut self, now: Timestamp) -> String {
+        self.sessions += 1;
+        let session = self.sessions.to_string();
+        let address = node_queue(&self.facts.node_id, &session);
+        self.address = Some(address.clone());
+        self.outgoing.insert(0, Report::connected(&self.facts, &address, &session, now));
+        self.outgoing.extend(self.core.unconfirmed());
+        address
+    }
+
+    /// Loses its connection; returns the address that is gone.
+    pub fn disconnect(&mut self) -> Option<String> {
+        // What was not confirmed is in the journal, and is repeated after the next connect.
+        self.outgoing.clear();
+        self.address.take()
+    }
+
+    /// Dies and starts again from its journal, not connected.
+    ///
+    /// # Errors
+    /// A journal that cannot be read back.
+    pub fn crash(&mut self, now: Timestamp, rng: &mut ChaCha8Rng, deeds: &mut Deeds) -> anyhow::Result<Option<String>> {
+        let address = self.disconnect();
+        self.working = None;
+        self.wake_at.clear();
+        let (core, effects) =
+            NodeCore::restart(self.facts.node_id.clone(), Box::new(self.journal.clone()), Policy::default(), now)?;
+        self.core = core;
+        self.apply(effects, now, rng, deeds)?;
+        // Told again after the next connect.
+        self.outgoing.clear();
+        Ok(address)
+    }
+
+    /// Takes a message from its queue.
+    ///
+    /// # Errors
+    /// An invariant that broke, or the journal.
+    pub fn receive(
+        &mut self,
+        body: &[u8],
+        now: Timestamp,
+        rng: &mut ChaCha8Rng,
+        deeds: &mut Deeds,
+    ) -> anyhow::Result<()> {
+        let effects = self.core.handle(body, now)?;
+        self.apply(effects, now, rng, deeds)
+    }
+
+    /// Ends the work in hand if its time has come.
+    ///
+    /// # Errors
+    /// An invariant that broke, or the journal.
+    pub fn work(&mut self, now: Timestamp, rng: &mut ChaCha8Rng, deeds: &mut Deeds) -> anyhow::Result<()> {
+        let due: Vec<_> = self.wake_at.extract_if(.., |at| *at <= now).collect();
+        if !due.is_empty() {
+            let effects = self.core.wake(now)?;
+            self.apply(effects, now, rng, deeds)?;
+        }
+        if let Some((job, _)) = self.working.take_if(|(_, done_at)| *done_at <= now) {
+            let outcome = if rng.random_bool(0.2) { Outcome::Failed } else { Outcome::Success };
+            self.end(&job, outcome, now, rng, deeds)?;
+        }
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        job: &Job,
+        outcome: Outcome,
+        now: Timestamp,
+        rng: &mut ChaCha8Rng,
+        deeds: &mut Deeds,
+    ) -> anyhow::Result<()> {
+        let command_id = job.invocation.command_id;
+        deeds.ended.insert((command_id, self.facts.node_id.clone()), outcome);
+        let steps = vec![StepResult {
+            name: "simulated".to_owned(),
+            outcome,
+            exit_code: i32::from(outcome != Outcome::Success),
+            started_at: job.started_at,
+            finished_at: now,
+            stdout: String::new(),
+            stderr: String::new(),
+        }];
+        let end = ExecutionEnd::Done { steps, scans: Vec::new(), reason: String::new() };
+        let effects = self.core.finished(Execution { command_id, end }, now)?;
+        self.apply(effects, now, rng, deeds)
+    }
+
+    fn apply(
+        &mut self,
+        effects: Vec<Effect>,
+        now: Timestamp,
+        rng: &mut ChaCha8Rng,
+        deeds: &mut Deeds,
+    ) -> anyhow::Result<()> {
+        for effect in effects {
+            match effect {
+                Effect::Start(job) => {
+                    let invocation = &job.invocation;
+                    let key = (invocation.command_id, self.facts.node_id.clone());
+                    if matches!(job.mode, Mode::Fresh) {
+                        let times = deeds.executed.entry(key.clone()).or_default();
+                        *times += 1;
+                        ensure!(*times == 1, "{} ran twice on {}", key.0, key.1);
+                        deeds.started.push((key.0, now, invocation.not_before, invocation.not_after));
+                    }
+                    let longest = i64::from(invocation.document.steps.first().map_or(5, |step| step.timeout_seconds));
+                    let done_at = now + SignedDuration::from_secs(rng.random_range(0..=longest));
+                    self.working = Some((job, done_at));
+                }
+                Effect::Kill(command) => {
+                    if let Some((job, _)) = self.working.take_if(|(job, _)| job.invocation.command_id == command) {
+                        self.end_cancelled(&job, now, rng, deeds)?;
+                    }
+                }
+                Effect::Report(report) => self.outgoing.push(report),
+                Effect::WakeAt(at) => self.wake_at.push(at),
+                Effect::Reboot(_) => anyhow::bail!("nothing here needs a reboot"),
+            }
+        }
+        Ok(())
+    }
+
+    fn end_cancelled(
+        &mut self,
+        job: &Job,
+        now: Timestamp,
+        rng: &mut ChaCha8Rng,
+        deeds: &mut Deeds,
+    ) -> anyhow::Result<()> {
+        self.end(job, Outcome::Cancelled, now, rng, deeds)
+    }
+
+    /// A progress report, if it is at work.
+    pub fn progress(&mut self, now: Timestamp) {
+        let Some((job, _)) = &self.working else { return };
+        let data = patchwave_schemas::report::InvocationProgressed {
+            command_id: job.invocation.command_id,
+            node_id: self.facts.node_id.clone(),
+            steps_done: 0,
+            steps_total: 1,
+            message: String::new(),
+        };
+        self.outgoing.extend(self.core.progressed(data, now));
+    }
+
+    /// Notes that the bus has confirmed a report.
+    ///
+    /// # Errors
+    /// The journal.
+    pub fn confirmed(&mut self, report: &Report, now: Timestamp) -> anyhow::Result<()> {
+        if let Some(command) = report.settles {
+            self.core.confirmed(command, now)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! What must hold after every step, and at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, ensure};
+use patchwave_engine::invocation::{Ending, State};
+use patchwave_engine::rollout::{Phase, Rollout};
+use patchwave_platform::store::commands::Plan;
+use patchwave_platform::store::{Store, from_json};
+use patchwave_schemas::event::ErrorMode;
+use patchwave_schemas::report::Outcome;
+use patchwave_schemas::{CommandId, NodeId};
+use sqlx::Row as _;
+
+use super::fleet::Deeds;
+
+/// What the checks remember from one step to the next.
+#[derive(Debug, Default)]
+pub struct Invariants {
+    /// Endings seen: nothing leaves one.
+    endings: BTreeMap<(CommandId, NodeId), Ending>,
+    /// Invocations that had been released when their rollout was first seen to have stopped.
+    released_at_stop: BTreeMap<CommandId, usize>,
+    /// Commands that were over when they were last looked at: looked at again at the end.
+    over: BTreeSet<CommandId>,
+}
+
+/// Where one invocation stands, and how often it was handed over.
+type Row = (NodeId, State, i64);
+
+impl Invariants {
+    /// Compares the stored counters with the stored rows, and both with what was seen before.
+    ///
+    /// # Errors
+    /// The invariant that does not hold.
+    pub async fn check(&mut self, store: &Store, deeds: &Deeds) -> anyhow::Result<()> {
+        self.check_commands(store, deeds, false).await?;
+        let open = sqlx::query(
+            "SELECT window_id, COUNT(*) AS open FROM window_executions WHERE ended_at IS NULL GROUP BY window_id",
+        )
+        .fetch_all(store.reader())
+        .await?;
+        for row in open {
+            ensure!(row.get::<i64, _>("open") <= 1, "two firings of one window are open");
+        }
+        Ok(())
+    }
+
+    /// The same for every command, those that were over included.
+    ///
+    /// # Errors
+    /// The invariant that does not hold.
+    pub async fn check_all(&mut self, store: &Store, deeds: &Deeds) -> anyhow::Result<()> {
+        self.check_commands(store, deeds, true).await
+    }
+
+    async fn check_commands(&mut self, store: &Store, deeds: &Deeds, all: bool) -> anyhow::Result<()> {
+        let commands =
+            sqlx::query("SELECT command_id, rollout, finished_at FROM commands").fetch_all(store.reader()).await?;
+        let mut plans = Vec::new();
+        for row in commands {
+            let id: CommandId = row.get::<String, _>("command_id").parse()?;
+            if all || !self.over.contains(&id) {
+                let plan: Plan = from_json("commands.rollout", &row.get::<String, _>("rollout"))?;
+                plans.push((id, plan.rollout, row.get::<Option<i64>, _>("finished_at").is_some()));
+            }
+        }
+        if plans.is_empty() {
+            return Ok(());
+        }
+        let only: Vec<_> = plans.iter().map(|(id, ..)| format!("'{id}'")).collect();
+        let text = format!(
+            "SELECT command_id, node_id, state, attempts FROM invocations WHERE command_id IN ({})",
+            only.join(", ")
+        );
+        let mut rows: BTreeMap<CommandId, Vec<Row>> = BTreeMap::new();
+        for row in sqlx::query(sqlx::AssertSqlSafe(text)).fetch_all(store.reader()).await? {
+            let state = row.get::<String, _>("state").parse()?;
+            let node = row.get::<String, _>("node_id").parse()?;
+            let command = row.get::<String, _>("command_id").parse()?;
+            rows.entry(command).or_default().push((node, state, row.get("attempts")));
+        }
+        for (id, rollout, finished) in plans {
+            let rows = rows.remove(&id).unwrap_or_default();
+            ensure!(finished == rollout.is_finished(), "finished_at and phase of {id} differ");
+            self.check_command(id, &rollout, &rows, deeds).with_context(|| format!("command {id}: {rollout:?}"))?;
+            if finished {
+                self.over.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_command(&mut self, id: CommandId, rollout: &Rollout, rows: &[Row], deeds: &Deeds) -> anyhow::Result<()> {
+        let (mut pending, mut in_flight, mut waiting, mut ready, mut ended, mut released) = (0, 0, 0, 0, 0, 0);
+        for (node, state, attempts) in rows {
+            released += usize::from(*attempts > 0);
+            match *state {
+                State::Pending => pending += 1,
+                State::Released | State::Running | State::Cancelling => in_flight += 1,
+                State::Waiting => waiting += 1,
+                State::Ready => ready += 1,
+                State::Ended(ending) => {
+                    ended += 1;
+                    let known = *self.endings.entry((id, node.clone())).or_insert(ending);
+                    ensure!(known == ending, "{node} left its ending {known:?} for {ending:?}");
+                }
+            }
+        }
+        let counted = (rollout.pending, rollout.in_flight, rollout.waiting, rollout.ready, rollout.ended.ended());
+        ensure!(counted == (pending, in_flight, waiting, ready, ended), "rows and counters differ");
+        ensure!(rows.len() == rollout.targets as usize, "an invocation is missing");
+        ensure!(in_flight <= rollout.concurrency, "{in_flight} are in flight");
+
+        if matches!(rollout.phase, Phase::Stopping(_) | Phase::Finished(_)) {
+            let at_stop = *self.released_at_stop.entry(id).or_insert(released);
+            ensure!(released == at_stop, "{} were released after it had stopped", released - at_stop);
+        }
+        if rollout.error_mode == ErrorMode::Strict {
+            // On the nodes themselves, whatever the control plane has heard of it.
+            let failed = deeds.ended.iter().filter(|((of, _), end)| *of == id && **end == Outcome::Failed).count();
+            ensure!(failed <= rollout.errors_allowed as usize + 1, "{failed} nodes failed under a strict limit");
+        }
+        Ok(())
+    }
+}
+
+/// What must hold once everything has healed and come to its end.
+///
+/// # Errors
+/// The invariant that does not hold.
+pub async fn check_end(store: &Store, deeds: &Deeds) -> anyhow::Result<()> {
+    for command in store.commands(None, 1_000).await? {
+        let id = command.command_id;
+        ensure!(command.rollout.is_finished(), "command {id} has not ended: {:?}", command.rollout);
+        for invocation in store.invocations_of(id, "", 10_000).await? {
+            let State::Ended(ending) = invocation.state else {
+                anyhow::bail!("{} on {} has not ended: {}", id, invocation.node_id, invocation.state);
+            };
+            let ran = deeds.executed.contains_key(&(id, invocation.node_id.clone()));
+            ensure!(ran || ending != Ending::Success, "{} succeeded on {} without running", id, invocation.node_id);
+            ensure!(!ran || ending != Ending::Terminated, "{} ran on {} and was never sent", id, invocation.node_id);
+        }
+    }
+    for (id, started_at, not_before, not_after) in &deeds.started {
+        ensure!(not_before <= started_at && started_at <= not_after, "{id} started outside its time");
+    }
+    for (table, text) in [
+        ("outbox", "SELECT COUNT(*) AS n FROM outbox"),
+        ("timers of what has ended", "SELECT COUNT(*) AS n FROM timers WHERE timer_key NOT LIKE 'window/%'"),
+        ("open window executions", "SELECT COUNT(*) AS n FROM window_executions WHERE ended_at IS NULL"),
+        ("open task executions", "SELECT COUNT(*) AS n FROM task_executions WHERE ended_at IS NULL"),
+        ("unpublished notifications", "SELECT COUNT(*) AS n FROM notifications WHERE published_at IS NULL"),
+        ("dead letters", "SELECT COUNT(*) AS n FROM dead_letters"),
+    ] {
+        let left: i64 = sqlx::query(text).fetch_one(store.reader()).await?.get("n");
+        ensure!(left == 0, "{left} left in {table}");
+    }
+    Ok(())
+}
