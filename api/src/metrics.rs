@@ -1,0 +1,117 @@
+//! `GET /metrics`: whole-service numbers from the store and the bus, in Prometheus' text format.
+//!
+//! A number of one process does not belong here but to that process.
+
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use patchwave_platform::bus::Link;
+use patchwave_platform::outbox::Chain;
+use patchwave_platform::store::reads::figures::Figures;
+use patchwave_schemas::topology::WorkQueue;
+
+use crate::Api;
+
+/// Prometheus' text format, the version that every scraper reads.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(crate) async fn handle(State(api): State<Api>) -> Response {
+    let figures = match api.store.figures(Timestamp::now()).await {
+        Ok(figures) => figures,
+        Err(error) => {
+            tracing::error!(error = %Chain(&error), "could not count for metrics");
+            return (StatusCode::SERVICE_UNAVAILABLE, "the store could not be read\n").into_response();
+        }
+    };
+    let link_up = *api.bus.link().borrow() == Link::Up;
+    let mut depths = Vec::new();
+    for queue in WorkQueue::ALL {
+        if let Some(depth) = api.bus.depth(queue).await {
+            depths.push((queue.name(), depth));
+        }
+    }
+    ([(CONTENT_TYPE, TEXT_FORMAT)], render(&figures, link_up, &depths)).into_response()
+}
+
+/// The register of metrics: name, help, samples.
+fn render(figures: &Figures, link_up: bool, depths: &[(&str, u64)]) -> String {
+    let mut text = String::new();
+    let mut gauge = |name: &str, help: &str, samples: &[(String, u64)]| {
+        let mut write = |line: std::fmt::Arguments<'_>| {
+            text.write_fmt(line).expect("writing to a String cannot fail");
+        };
+        write(format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
+        for (labels, value) in samples {
+            write(format_args!("{name}{labels} {value}\n"));
+        }
+    };
+    let plain = |value: u64| [(String::new(), value)];
+    let label = |name: &str, value: &str| format!("{{{name}=\"{value}\"}}");
+
+    gauge(
+        "patchwave_windows",
+        "Maintenance windows.",
+        &[(label("state", "enabled"), figures.windows_enabled), (label("state", "disabled"), figures.windows_disabled)],
+    );
+    gauge(
+        "patchwave_window_executions_active",
+        "Window executions that have not ended.",
+        &plain(figures.window_executions_active),
+    );
+    gauge(
+        "patchwave_nodes",
+        "Managed nodes.",
+        &[
+            (label("state", "connected"), figures.nodes_connected),
+            (label("state", "disconnected"), figures.nodes_disconnected),
+        ],
+    );
+    gauge("patchwave_rollouts_active", "Commands whose rollout has not ended.", &plain(figures.rollouts_active));
+    gauge("patchwave_outbox_messages", "Events stored and not yet published.", &plain(figures.outbox_messages));
+    gauge("patchwave_timers_pending", "Timers that are set.", &plain(figures.timers_pending));
+    gauge("patchwave_timers_overdue", "Timers whose instant has passed.", &plain(figures.timers_overdue));
+    gauge(
+        "patchwave_notifications_unpublished",
+        "Notifications stored and not yet published.",
+        &plain(figures.notifications_unpublished),
+    );
+    gauge("patchwave_dead_letters", "Messages that could not be processed.", &plain(figures.dead_letters));
+    gauge("patchwave_bus_link_up", "Whether this process is connected to the bus.", &plain(u64::from(link_up)));
+    let depths: Vec<_> = depths.iter().map(|(queue, depth)| (label("queue", queue), *depth)).collect();
+    gauge("patchwave_queue_messages", "Messages ready on a work queue.", &depths);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_exactly_the_register() {
+        let figures = Figures { nodes_connected: 3, dead_letters: 2, ..Figures::default() };
+        let text = render(&figures, true, &[("patchwave.resolver", 7)]);
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "patchwave_windows{state=\"enabled\"} 0",
+                "patchwave_windows{state=\"disabled\"} 0",
+                "patchwave_window_executions_active 0",
+                "patchwave_nodes{state=\"connected\"} 3",
+                "patchwave_nodes{state=\"disconnected\"} 0",
+                "patchwave_rollouts_active 0",
+                "patchwave_outbox_messages 0",
+                "patchwave_timers_pending 0",
+                "patchwave_timers_overdue 0",
+                "patchwave_notifications_unpublished 0",
+                "patchwave_dead_letters 2",
+                "patchwave_bus_link_up 1",
+                "patchwave_queue_messages{queue=\"patchwave.resolver\"} 7",
+            ]
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! Tasks registered with a maintenance window. Only `RUN_COMMAND` so far.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, WindowTask};
+use patchwave_schemas::event::{ErrorMode, Target};
+use patchwave_schemas::{WindowId, WindowTaskId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::wire::{Checks, Error, Filter, Request, check_filters, id, present, required};
+use crate::{Api, windows};
+
+mod check;
+
+/// The task type that is carried out here.
+const RUN_COMMAND: &str = "RUN_COMMAND";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Input {
+    window_id: Option<String>,
+    window_task_id: Option<String>,
+    targets: Option<Vec<Target>>,
+    task_arn: Option<String>,
+    service_role_arn: Option<String>,
+    task_type: Option<String>,
+    /// Deprecated; honoured when `TaskInvocationParameters` is absent.
+    task_parameters: Option<BTreeMap<String, TaskParameter>>,
+    task_invocation_parameters: Option<InvocationParameters>,
+    priority: Option<i64>,
+    max_concurrency: Option<String>,
+    max_errors: Option<String>,
+    error_mode: Option<ErrorMode>,
+    cutoff_behavior: Option<CutoffBehavior>,
+    name: Option<String>,
+    description: Option<String>,
+    #[serde(default)]
+    replace: bool,
+    #[serde(default)]
+    filters: Vec<Filter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TaskParameter {
+    #[serde(default)]
+    values: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InvocationParameters {
+    run_command: Option<RunCommandParameters>,
+    automation: Option<Value>,
+    lambda: Option<Value>,
+    step_functions: Option<Value>,
+}
+
+impl Input {
+    fn window_id(&self) -> Result<WindowId, Error> {
+        id("windowId", self.window_id.as_deref())
+    }
+
+    fn window_task_id(&self) -> Result<WindowTaskId, Error> {
+        id("windowTaskId", self.window_task_id.as_deref())
+    }
+}
+
+/// RegisterTaskWithMaintenanceWindow.
+pub(crate) async fn register(api: &Api, request: &Request) -> Result<Value, Error> {
+    let mut input: Input = request.read()?;
+    let now = Timestamp::now();
+    let run_command = run_command(&mut input)?.unwrap_or_default();
+    let task = WindowTask {
+        window_task_id: WindowTaskId::random(),
+        window_id: input.window_id()?,
+        task_type: required("taskType", input.task_type)?,
+        task_arn: required("taskArn", input.task_arn)?,
+        targets: required("targets", input.targets)?,
+        priority: priority(input.priority)?.unwrap_or(0),
+        max_concurrency: Some(required("maxConcurrency", input.max_concurrency)?),
+        max_errors: Some(required("maxErrors", input.max_errors)?),
+        error_mode: input.error_mode.unwrap_or_default(),
+        cutoff_behavior: input.cutoff_behavior.unwrap_or_default(),
+        run_command,
+        service_role_arn: input.service_role_arn,
+        name: input.name,
+        description: input.description,
+    };
+    check::alone(&task)?;
+    let response = json!({ "WindowTaskId": task.window_task_id });
+    let mut tx = api.store.begin().await?;
+    if let Some(earlier) = request.repeated(&mut tx, &response, now).await? {
+        return Ok(earlier);
+    }
+    let window = tx.lock_window(&task.window_id).await?.ok_or_else(|| windows::missing(&task.window_id))?;
+    let (targets, _) = tx.window_registrations(&task.window_id).await?;
+    check::beside_window(&task, &window, &targets)?;
+    tx.put_window_task(&task, now).await?;
+    tx.commit().await?;
+    Ok(response)
+}
+
+/// UpdateMaintenanceWindowTask. `TaskInvocationParameters` are replaced as a whole.
+pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error> {
+    let mut input: Input = request.read()?;
+    let (window_id, task_id) = (input.window_id()?, input.window_task_id()?);
+    let run_command = run_command(&mut input)?;
+    let priority = priority(input.priority)?;
+    let mut tx = api.store.begin().await?;
+    let window = tx.lock_window(&window_id).await?.ok_or_else(|| windows::missing(&window_id))?;
+    let (targets, tasks) = tx.window_registrations(&window_id).await?;
+    let mut task =
+        tasks.into_iter().find(|task| task.window_task_id == task_id).ok_or_else(|| missing(task_id, &window_id))?;
+    let names_targets = input.targets.is_some();
+    if input.replace {
+        task.targets = required("targets", input.targets)?;
+        task.task_arn = required("taskArn", input.task_arn)?;
+        task.max_concurrency = Some(required("maxConcurrency", input.max_concurrency)?);
+        task.max_errors = Some(required("maxErrors", input.max_errors)?);
+        task.priority = priority.unwrap_or(0);
+        task.error_mode = input.error_mode.unwrap_or_default();
+        task.cutoff_behavior = input.cutoff_behavior.unwrap_or_default();
+        task.run_command = run_command.unwrap_or_default();
+        task.service_role_arn = input.service_role_arn;
+        task.name = input.name;
+        task.description = input.description;
+    } else {
+        task.targets = input.targets.unwrap_or(task.targets);
+        task.task_arn = input.task_arn.unwrap_or(task.task_arn);
+        task.max_concurrency = input.max_concurrency.or(task.max_concurrency);
+        task.max_errors = input.max_errors.or(task.max_errors);
+        task.priority = priority.unwrap_or(task.priority);
+        task.error_mode = input.error_mode.unwrap_or(task.error_mode);
+        task.cutoff_behavior = input.cutoff_behavior.unwrap_or(task.cutoff_behavior);
+        task.run_command = run_command.unwrap_or(task.run_command);
+        task.service_role_arn = input.service_role_arn.or(task.service_role_arn);
+        task.name = input.name.or(task.name);
+        task.description = input.description.or(task.description);
+    }
+    check::alone(&task)?;
+    // A target that was deregistered meanwhile is no reason to refuse another change.
+    if names_targets {
+        check::beside_window(&task, &window, &targets)?;
+    }
+    tx.put_window_task(&task, Timestamp::now()).await?;
+    tx.commit().await?;
+    Ok(full_view(&task))
+}
+
+/// GetMaintenanceWindowTask.
+pub(crate) async fn get(api: &Api, request: &Request) -> Result<Value, Error> {
+    let input: Input = request.read()?;
+    let (window_id, task_id) = (input.window_id()?, input.window_task_id()?);
+    let task = api.store.window_task(task_id).await?.filter(|task| task.window_id == window_id);
+    task.map(|task| full_view(&task)).ok_or_else(|| missing(task_id, &window_id))
+}
+
+/// DeregisterTaskFromMaintenanceWindow.
+pub(crate) async fn deregister(api: &Api, request: &Request) -> Result<Value, Error> {
+    let input: Input = request.read()?;
+    let (window_id, task_id) = (input.window_id()?, input.window_task_id()?);
+    let mut tx = api.store.begin().await?;
+    tx.lock_window(&window_id).await?.ok_or_else(|| windows::missing(&window_id))?;
+    let (_, tasks) = tx.window_registrations(&window_id).await?;
+    if !tasks.iter().any(|task| task.window_task_id == task_id) {
+        return Err(missing(task_id, &window_id));
+    }
+    tx.delete_window_task(task_id).await?;
+    tx.commit().await?;
+    Ok(json!({ "WindowId": window_id, "WindowTaskId": task_id }))
+}
+
+/// DescribeMaintenanceWindowTasks.
+pub(crate) async fn describe(api: &Api, request: &Request) -> Result<Value, Error> {
+    let input: Input = request.read()?;
+    let window_id = input.window_id()?;
+    let paging = request.paging(10..=100)?;
+    check_filters(&input.filters, &["WindowTaskId", "TaskArn", "Priority", "TaskType"])?;
+    windows::existing(api, &window_id).await?;
+    let mut tasks = api.store.window_tasks(&window_id).await?;
+    tasks.retain(|task| input.filters.iter().all(|filter| passes(task, filter)));
+    let (tasks, next) = paging.of_list(tasks, |task| task.window_task_id.to_string());
+    let tasks: Vec<Value> = tasks
+        .iter()
+        .map(|task| {
+            // The list says `Type` where the single task says `TaskType` (SSM).
+            let mut view = view(task);
+            view["Type"] = json!(task.task_type);
+            present(view)
+        })
+        .collect();
+    Ok(present(json!({ "Tasks": tasks, "NextToken": next })))
+}
+
+fn passes(task: &WindowTask, filter: &Filter) -> bool {
+    match filter.key.as_str() {
+        "WindowTaskId" => filter.accepts(&task.window_task_id.to_string()),
+        "TaskArn" => filter.accepts(&task.task_arn),
+        "Priority" => filter.accepts(&task.priority.to_string()),
+        _ => filter.accepts(&task.task_type),
+    }
+}
+
+/// Takes the parameters of the command out of the request.
+fn run_command(input: &mut Input) -> Result<Option<RunCommandParameters>, Error> {
+    let Some(parameters) = input.task_invocation_parameters.take() else {
+        let deprecated = input.task_parameters.take().filter(|parameters| !parameters.is_empty());
+        return Ok(deprecated.map(|parameters| RunCommandParameters {
+            parameters: parameters.into_iter().map(|(name, value)| (name, value.values)).collect(),
+            ..RunCommandParameters::default()
+        }));
+    };
+    for (name, other) in [
+        ("Automation", parameters.automation),
+        ("Lambda", parameters.lambda),
+        ("StepFunctions", parameters.step_functions),
+    ] {
+        if other.is_some_and(|other| !other.is_null()) {
+            return Err(Error::validation(format!(
+                "TaskInvocationParameters has the member `{name}`; allowed for {RUN_COMMAND} is `RunCommand`"
+            )));
+        }
+    }
+    Ok(Some(parameters.run_command.unwrap_or_default()))
+}
+
+fn priority(value: Option<i64>) -> Result<Option<u32>, Error> {
+    let mut checks = Checks::default();
+    checks.range("priority", value, 0..=i64::from(u32::MAX));
+    checks.finish()?;
+    Ok(value.and_then(|value| u32::try_from(value).ok()))
+}
+
+fn missing(task_id: WindowTaskId, window_id: &WindowId) -> Error {
+    Error::does_not_exist(format_args!("task {task_id} of maintenance window {window_id}"))
+}
+
+fn view(task: &WindowTask) -> Value {
+    json!({
+        "WindowId": task.window_id,
+        "WindowTaskId": task.window_task_id,
+        "Targets": task.targets,
+        "TaskArn": task.task_arn,
+        "ServiceRoleArn": task.service_role_arn,
+        "Priority": task.priority,
+        "MaxConcurrency": task.max_concurrency,
+        "MaxErrors": task.max_errors,
+        "ErrorMode": task.error_mode,
+        "CutoffBehavior": task.cutoff_behavior,
+        "TaskParameters": {},
+        "Name": task.name,
+        "Description": task.description,
+    })
+}
+
+fn full_view(task: &WindowTask) -> Value {
+    let mut view = view(task);
+    view["TaskType"] = json!(task.task_type);
+    view["TaskInvocationParameters"] = json!({ "RunCommand": task.run_command });
+    present(view)
+}

@@ -1,0 +1,33 @@
+//! What all operations share: reading requests, checking them, paging, errors, and SSM's way of
+//! writing values.
+
+mod check;
+mod error;
+mod filter;
+mod page;
+mod request;
+
+pub(crate) use check::{Checks, id, required};
+pub(crate) use error::Error;
+pub(crate) use filter::{Filter, check_filters};
+pub(crate) use page::{Paging, instant_key};
+pub(crate) use request::Request;
+
+use jiff::Timestamp;
+use serde_json::{Number, Value};
+
+/// An instant as AWS JSON writes it: seconds since 1970, milliseconds behind the point.
+pub(crate) fn epoch(at: Timestamp) -> Value {
+    let millis = at.as_millisecond();
+    #[expect(clippy::cast_precision_loss, reason = "exact for any instant of this era")]
+    let seconds = millis as f64 / 1000.0;
+    Number::from_f64(seconds).map_or(Value::Null, Value::Number)
+}
+
+/// A response object without its absent members.
+pub(crate) fn present(mut object: Value) -> Value {
+    if let Value::Object(members) = &mut object {
+        members.retain(|_, value| !value.is_null());
+    }
+    object
+}

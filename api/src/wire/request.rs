@@ -1,0 +1,165 @@
+//! A request: which operation, and its body.
+
+use std::ops::RangeInclusive;
+
+use jiff::Timestamp;
+use patchwave_platform::store::Tx;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{Checks, Error, Paging};
+
+/// A request whose body is one JSON object.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// `AmazonSSM` or `Patchwave`.
+    service: String,
+    operation: String,
+    members: Map<String, Value>,
+}
+
+impl Request {
+    /// Reads the target header and the body; an empty body is an empty object.
+    pub(crate) fn new(target: &str, body: &[u8]) -> Result<Self, Error> {
+        let Some((service, operation)) = target.split_once('.') else {
+            let message = format!(
+                "header X-Amz-Target is `{target}`; allowed are `AmazonSSM.<Operation>` and `Patchwave.<Operation>`"
+            );
+            return Err(Error::new("UnknownOperationException", message));
+        };
+        let members = if body.is_empty() {
+            Map::new()
+        } else {
+            serde_json::from_slice(body)
+                .map_err(|error| Error::new("SerializationException", format!("body is not a JSON object: {error}")))?
+        };
+        Ok(Self { service: service.to_owned(), operation: operation.to_owned(), members })
+    }
+
+    pub(crate) fn service(&self) -> &str {
+        &self.service
+    }
+
+    pub(crate) fn operation(&self) -> &str {
+        &self.operation
+    }
+
+    /// Reads the members. Unknown ones are ignored, as SSM does; `null` is absent.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let members: Map<String, Value> =
+            self.members.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect();
+        serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| {
+            let path = member_path(error.path());
+            misread(&path, &error.inner().to_string())
+        })
+    }
+
+    /// Which page of a list is asked for.
+    pub(crate) fn paging(&self, allowed: RangeInclusive<i64>) -> Result<Paging, Error> {
+        let max_results = match self.members.get("MaxResults") {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(value.as_i64().ok_or_else(|| {
+                Error::new("SerializationException", format!("member 'maxResults' is {value}; allowed is an integer"))
+            })?),
+        };
+        let next_token = match self.members.get("NextToken") {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(value.as_str().ok_or_else(|| {
+                Error::new("SerializationException", format!("member 'nextToken' is {value}; allowed is a string"))
+            })?),
+        };
+        Paging::new(&self.fingerprint(&["MaxResults", "NextToken"]), max_results, next_token, allowed)
+    }
+
+    /// Answers a repeated request as the first one was: `Some` when its `ClientToken` is known.
+    ///
+    /// Remembers `response` otherwise, in the transaction that makes it true.
+    pub(crate) async fn repeated(&self, tx: &mut Tx, response: &Value, now: Timestamp) -> Result<Option<Value>, Error> {
+        let token = match self.members.get("ClientToken") {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(token)) => token,
+            Some(value) => {
+                let message = format!("member 'clientToken' is {value}; allowed is a string");
+                return Err(Error::new("SerializationException", message));
+            }
+        };
+        let mut checks = Checks::default();
+        checks.length("clientToken", Some(token), 1..=64);
+        if token.contains('\0') {
+            checks.refuse("clientToken", token.escape_default(), "Member must not contain NUL");
+        }
+        checks.finish()?;
+        let request = self.fingerprint(&["ClientToken"]);
+        let earlier = tx.remember_request(&self.operation, token, &request, &response.to_string(), now).await?;
+        let Some(earlier) = earlier else { return Ok(None) };
+        if earlier.request != request {
+            return Err(Error::new(
+                "IdempotentParameterMismatch",
+                format!(
+                    "ClientToken '{token}' was used for {} with other parameters; \
+                     allowed are the same parameters, or a new token",
+                    self.operation
+                ),
+            ));
+        }
+        serde_json::from_str(&earlier.response).map(Some).map_err(|source| {
+            Error::internal(patchwave_platform::Class::Rejected, "a remembered response cannot be read", source)
+        })
+    }
+
+    /// Operation and parameters as text, equal exactly when they are.
+    fn fingerprint(&self, without: &[&str]) -> String {
+        let members: Map<String, Value> = self
+            .members
+            .iter()
+            .filter(|(key, value)| !value.is_null() && !without.contains(&key.as_str()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        format!("{}{}", self.operation, Value::Object(members))
+    }
+}
+
+/// SSM's way of naming a member: lower camel case, list items counted from 1.
+fn member_path(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut text = String::new();
+    for segment in path {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("{}.member", index + 1)),
+            Segment::Map { key } => text.push_str(&lower_camel(key)),
+            Segment::Enum { variant } => text.push_str(&lower_camel(variant)),
+            Segment::Unknown => text.push('?'),
+        }
+    }
+    text
+}
+
+fn lower_camel(name: &str) -> String {
+    let mut characters = name.chars();
+    characters.next().map_or_else(String::new, |first| first.to_ascii_lowercase().to_string() + characters.as_str())
+}
+
+/// Says what `serde` says in SSM's words: a missing member and a word that is not allowed are
+/// validation errors, anything of another type is malformed.
+fn misread(path: &str, reason: &str) -> Error {
+    let mut checks = Checks::default();
+    if let Some(member) = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+        let dot = if path.is_empty() { "" } else { "." };
+        return Error::validation(format!(
+            "1 validation error detected: Value null at '{path}{dot}{}' failed to satisfy constraint: \
+             Member must not be null",
+            lower_camel(member)
+        ));
+    }
+    if let Some(rest) = reason.strip_prefix("unknown variant `")
+        && let Some((value, expected)) = rest.split_once("`, expected ")
+    {
+        let allowed = expected.trim_start_matches("one of ").replace('`', "").replace(" or ", ", ");
+        checks.refuse(path, value, format_args!("Member must satisfy enum value set: [{allowed}]"));
+        return checks.finish().expect_err("a fault was just recorded");
+    }
+    Error::new("SerializationException", format!("member '{path}' cannot be read: {reason}"))
+}

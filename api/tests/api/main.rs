@@ -1,0 +1,11 @@
+//! The API as a client sees it, on SQLite and with a bus that only listens.
+
+mod baselines;
+mod commands;
+mod executions;
+mod nodes;
+mod operations;
+mod protocol;
+mod registrations;
+mod support;
+mod windows;

@@ -1,0 +1,136 @@
+//! The command line: global options, and one noun for each file under `commands`.
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::commands::{
+    baseline, command, compliance, dead_letters, document, execution, group, listen, node, notification, patch_group,
+    schedule, server, watch, window,
+};
+use crate::demo::DemoOptions;
+use crate::failure::EXIT_CODES_HELP;
+use crate::output::Format;
+
+/// Where `patchwave up` listens unless it is told otherwise.
+pub(crate) const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8080";
+
+/// Patch a fleet: maintenance windows, rate control and compliance, on message queues.
+#[derive(Debug, Parser)]
+#[command(
+    name = "patchwave",
+    version,
+    max_term_width = 110,
+    after_help = EXIT_CODES_HELP,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Where the API is
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "PATCHWAVE_ENDPOINT",
+        hide_env_values = true,
+        default_value = DEFAULT_ENDPOINT
+    )]
+    pub endpoint: String,
+    /// How data is written to standard output: `table` for people, `json` as the API has it
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        env = "PATCHWAVE_OUTPUT",
+        hide_env_values = true,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "FORMAT"
+    )]
+    pub output: Format,
+    /// Configuration of the server roles (TOML) [default: ./patchwave.toml if there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "PATCHWAVE_CONFIG", hide_env_values = true)]
+    pub config: Option<String>,
+    /// Form of log lines on standard error: `pretty` or `json` [default: pretty]
+    #[arg(long, global = true, value_name = "FORMAT", env = "PATCHWAVE_LOG_FORMAT", hide_env_values = true)]
+    pub log_format: Option<String>,
+    /// Which log lines are written, such as `info` or `warn,patchwave=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "PATCHWAVE_LOG", hide_env_values = true)]
+    pub log: Option<String>,
+    /// More log lines; twice for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start every server role in this process
+    Up(server::UpArgs),
+    /// Start the scheduler alone
+    Scheduler(server::SchedulerArgs),
+    /// Start workers alone
+    Worker(server::WorkerArgs),
+    /// Start the API alone
+    Api(server::ApiArgs),
+    /// Print the configuration in force and where each value comes from
+    Config(server::ShowArgs),
+    /// See the whole system at work, in one process, with simulated nodes
+    Demo(DemoOptions),
+
+    /// Maintenance windows, their targets and tasks
+    #[command(subcommand)]
+    Window(window::WindowCommand),
+    /// Executions of maintenance windows
+    #[command(subcommand)]
+    Execution(execution::ExecutionCommand),
+    /// Patch baselines: which patches are approved
+    #[command(subcommand)]
+    Baseline(baseline::BaselineCommand),
+    /// Patch groups and the baselines registered for them
+    #[command(subcommand)]
+    PatchGroup(patch_group::PatchGroupCommand),
+    /// Commands: documents run on nodes, now
+    #[command(subcommand)]
+    Command(command::CommandCommand),
+    /// Managed nodes, their tags and patches
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Compliance of the fleet, by patch group
+    Compliance(compliance::ComplianceArgs),
+    /// Resource groups: named tag queries
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Documents that commands and tasks can run
+    #[command(subcommand)]
+    Document(document::DocumentCommand),
+    /// Messages that could not be processed
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
+    /// Notifications that were published
+    #[command(subcommand)]
+    Notification(notification::NotificationCommand),
+    /// Print the notifications of a topic as they are published
+    Listen(listen::ListenArgs),
+    /// Follow an execution or a command until it ends
+    Watch(watch::WatchArgs),
+    /// Schedule expressions
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}

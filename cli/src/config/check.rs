@@ -1,0 +1,147 @@
+//! Which values are allowed.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+
+use super::Config;
+use super::fault::Fault;
+use super::layers::Effective;
+use super::setting::Setting;
+use super::url::{EMBEDDED, ServiceUrl};
+use crate::logs::{self, LogFormat};
+
+/// What will be started with the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Every role in this process.
+    All,
+    /// The scheduler alone.
+    Scheduler,
+    /// Workers alone.
+    Worker,
+    /// The API alone.
+    Api,
+}
+
+impl Role {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::All => "up",
+            Self::Scheduler => "scheduler",
+            Self::Worker => "worker",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// Checks every setting; faults are added to `faults`. `None` if there is one here.
+pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) -> Option<Config> {
+    let mut keep = |result: Result<String, Fault>| result.map_err(|fault| faults.push(fault)).ok();
+    let data_dir = keep(data_dir(effective));
+    let in_data_dir = |setting| match &data_dir {
+        Some(dir) => effective.value(setting).replace("{data_dir}", &encoded(Path::new(dir))),
+        None => effective.value(setting).replace("{data_dir}", "/"),
+    };
+    let bus = keep(url(effective, Setting::Bus, effective.value(Setting::Bus), role));
+    let store = keep(url(effective, Setting::Store, &in_data_dir(Setting::Store), role));
+    let topics = keep(url(effective, Setting::Topics, effective.value(Setting::Topics), role));
+    let artifacts = keep(url(effective, Setting::Artifacts, &in_data_dir(Setting::Artifacts), role));
+    let log = keep(log(effective));
+    let listen = listen(effective).map_err(|fault| faults.push(fault)).ok();
+    let log_format = log_format(effective).map_err(|fault| faults.push(fault)).ok();
+    Some(Config {
+        listen: listen?,
+        data_dir: PathBuf::from(data_dir?),
+        bus: ServiceUrl::new(bus?),
+        store: ServiceUrl::new(store?),
+        topics: ServiceUrl::new(topics?),
+        artifacts: ServiceUrl::new(artifacts?),
+        log: log?,
+        log_format: log_format?,
+    })
+}
+
+fn listen(effective: &Effective) -> Result<SocketAddr, Fault> {
+    let fault = |reason: &str| effective.fault(Setting::Listen, reason);
+    let address: SocketAddr =
+        effective.value(Setting::Listen).parse().map_err(|_| fault("not an IP address and port"))?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(fault("the API has no authentication yet, so it must not be reachable from other machines"))
+    }
+}
+
+fn data_dir(effective: &Effective) -> Result<String, Fault> {
+    let fault = |reason: String| effective.fault(Setting::DataDir, reason);
+    let path = std::path::absolute(effective.value(Setting::DataDir))
+        .map_err(|error| fault(format!("not a usable path ({error})")))?;
+    if path.exists() && !path.is_dir() {
+        return Err(fault("exists and is not a directory".to_owned()));
+    }
+    // It came as text, and the working directory is the only addition.
+    path.into_os_string().into_string().map_err(|_| fault("the path is not UTF-8".to_owned()))
+}
+
+fn log(effective: &Effective) -> Result<String, Fault> {
+    let filter = effective.value(Setting::Log);
+    if logs::is_filter(filter) { Ok(filter.to_owned()) } else { Err(effective.fault(Setting::Log, "not a log filter")) }
+}
+
+fn log_format(effective: &Effective) -> Result<LogFormat, Fault> {
+    let value = effective.value(Setting::LogFormat);
+    value.parse().map_err(|_| effective.fault(Setting::LogFormat, "not a form of log lines"))
+}
+
+/// Checks the scheme, what must follow it, and whether `role` can work with it.
+fn url(effective: &Effective, setting: Setting, value: &str, role: Role) -> Result<String, Fault> {
+    let fault = |reason: String| effective.fault(setting, reason);
+    let is_bus_or_topics = matches!(setting, Setting::Bus | Setting::Topics);
+    if value == EMBEDDED && is_bus_or_topics {
+        if role != Role::All {
+            let reason = format!(
+                "`embedded` lives inside one process and `{}` is a process of its own; start everything with \
+                 `patchwave up`, or name a server that all processes share",
+                role.name()
+            );
+            return Err(fault(reason));
+        }
+        return Ok(value.to_owned());
+    }
+    let Some((scheme, rest)) = value.split_once("://") else {
+        return Err(fault("no scheme".to_owned()));
+    };
+    let needs_host = match (setting, scheme) {
+        (Setting::Bus, "amqp" | "amqps")
+        | (Setting::Store, "postgres" | "postgresql")
+        | (Setting::Topics, "redis" | "rediss") => true,
+        (Setting::Store, "sqlite") | (Setting::Artifacts, "file") => false,
+        _ => return Err(fault(format!("scheme `{scheme}` is not known"))),
+    };
+    if needs_host {
+        let parsed = Url::parse(value).map_err(|error| fault(format!("not a URL ({error})")))?;
+        if parsed.host_str().is_none_or(str::is_empty) {
+            return Err(fault("no host".to_owned()));
+        }
+    } else if rest.is_empty() {
+        return Err(fault("no path".to_owned()));
+    } else if setting == Setting::Artifacts && !rest.starts_with('/') {
+        return Err(fault("the path is not absolute".to_owned()));
+    }
+    Ok(value.to_owned())
+}
+
+/// A path as it stands in a URL.
+fn encoded(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    text.chars()
+        .map(|c| match c {
+            '%' => "%25".to_owned(),
+            '?' => "%3F".to_owned(),
+            '#' => "%23".to_owned(),
+            other => other.to_string(),
+        })
+        .collect()
+}

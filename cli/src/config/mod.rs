@@ -1,0 +1,76 @@
+//! Configuration of the server roles: flag, then environment, then file, then default.
+//!
+//! `config.default.toml`, compiled in, is the reference. [`Config`] holds values that have been
+//! checked; a start with an unknown key or a wrong value stops, and every fault is reported at
+//! once. Passwords are never printed: see [`ServiceUrl`].
+//!
+//! A new setting needs an entry in `setting`, a line in `config.default.toml`, an option in
+//! [`ConfigArgs`], and its check in `check`.
+
+mod args;
+mod check;
+mod fault;
+mod layers;
+mod setting;
+mod url;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use self::args::ConfigArgs;
+pub(crate) use self::args::given;
+pub use self::check::Role;
+pub use self::fault::{ConfigError, Fault};
+pub use self::layers::{Effective, Origin, Sources};
+pub use self::setting::Setting;
+pub use self::url::ServiceUrl;
+pub(crate) use self::url::redact;
+use crate::logs::LogFormat;
+
+/// The reference file: every setting with its meaning and default.
+pub const DEFAULTS: &str = include_str!("config.default.toml");
+
+/// The file that is read when none is named, if it exists.
+pub const FILE: &str = "patchwave.toml";
+
+/// Checked configuration of the server roles.
+///
+/// Made by [`Config::load`], so: `listen` is a loopback address, `data_dir` is absolute, and the
+/// URLs have a scheme that this program knows and, over the network, a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Directory for what is kept on this machine. Need not exist yet.
+    pub data_dir: PathBuf,
+    /// `embedded` or `amqp[s]://…`.
+    pub bus: ServiceUrl,
+    /// `sqlite://…` or `postgres://…`.
+    pub store: ServiceUrl,
+    /// `embedded` or `redis[s]://…`.
+    pub topics: ServiceUrl,
+    /// `file:///…`.
+    pub artifacts: ServiceUrl,
+    /// Filter for log lines.
+    pub log: String,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Takes every setting from the first source that has it and checks them all for `role`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault that was found.
+    pub fn load(sources: &Sources, role: Role) -> Result<Self, ConfigError> {
+        let (effective, mut faults) = Effective::gather(sources);
+        let config = check::check(&effective, role, &mut faults);
+        match config {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => Err(ConfigError { faults }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

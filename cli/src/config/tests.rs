@@ -1,0 +1,96 @@
+//! The rules of precedence and the checks, without a process.
+
+use std::path::PathBuf;
+
+use super::*;
+
+fn sources(given: &[(Setting, &str)], file: &str) -> Sources {
+    Sources {
+        given: given.iter().map(|(s, value)| (*s, Origin::Flag(s.flag()), (*value).to_owned())).collect(),
+        file: Some((PathBuf::from("patchwave.toml"), file.to_owned())),
+    }
+}
+
+fn faults(given: &[(Setting, &str)], file: &str, role: Role) -> Vec<String> {
+    match Config::load(&sources(given, file), role) {
+        Ok(config) => panic!("accepted: {config:?}"),
+        Err(error) => error.faults.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn the_reference_file_names_every_setting_and_is_valid() {
+    let (effective, faults) = Effective::gather(&Sources::default());
+    assert_eq!(faults, []);
+    for setting in Setting::ALL {
+        assert_ne!(effective.value(setting), "", "{}", setting.key());
+    }
+    let config = Config::load(&Sources::default(), Role::All).expect("the defaults are valid");
+    assert!(config.data_dir.is_absolute());
+    assert_eq!(config.store.as_str(), format!("sqlite://{}/patchwave.db", config.data_dir.display()));
+}
+
+#[test]
+fn every_fault_is_reported_at_once() {
+    let file = "lisen = \"127.0.0.1:1\"\nstore = 7\nlog_format = \"xml\"\n";
+    let given = [(Setting::Listen, "0.0.0.0:8080"), (Setting::Bus, "kafka://x"), (Setting::Log, "a=b=c")];
+    let found = faults(&given, file, Role::All);
+    for key in ["lisen", "store", "log_format", "listen", "bus", "log "] {
+        assert!(found.iter().any(|fault| fault.starts_with(key)), "{key} in {found:#?}");
+    }
+    assert_eq!(found.len(), 6, "{found:#?}");
+}
+
+#[test]
+fn a_role_of_its_own_refuses_what_lives_inside_one_process() {
+    for role in [Role::Scheduler, Role::Worker, Role::Api] {
+        let found = faults(&[], "", role);
+        assert_eq!(found.len(), 2, "{found:#?}");
+        assert!(found[0].starts_with("bus = `embedded` (from default)"), "{found:#?}");
+        assert!(found[1].starts_with("topics = `embedded` (from default)"), "{found:#?}");
+        assert!(found[0].contains("patchwave up"), "{found:#?}");
+    }
+    let shared = [(Setting::Bus, "amqp://u:p@127.0.0.1:5672/%2f"), (Setting::Topics, "redis://127.0.0.1:6379/0")];
+    Config::load(&sources(&shared, ""), Role::Worker).expect("shared servers are accepted");
+}
+
+#[test]
+fn faults_and_debug_hide_passwords() {
+    let found =
+        faults(&[(Setting::Bus, "amqp://user:hunter2@:5672/"), (Setting::Topics, "user:hunter2@host")], "", Role::All);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(!found.concat().contains("hunter2"), "{found:#?}");
+    let given = [(Setting::Bus, "amqp://user:hunter2@host/"), (Setting::Store, "postgres://u:hunter2@host/db")];
+    let config = Config::load(&sources(&given, ""), Role::All).expect("valid");
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    assert_eq!(config.bus.as_str(), "amqp://user:hunter2@host/");
+}
+
+#[test]
+fn a_syntax_error_names_the_line_without_showing_it() {
+    let found = faults(&[], "listen = \"127.0.0.1:1\"\nbus = \"amqp://u:hunter2@h/\n", Role::All);
+    assert!(found[0].starts_with("patchwave.toml, line 2"), "{found:#?}");
+    assert!(!found.concat().contains("hunter2"), "{found:#?}");
+}
+
+#[test]
+fn wrong_urls_say_what_is_missing() {
+    for (setting, value, reason) in [
+        (Setting::Bus, "rabbit", "no scheme"),
+        (Setting::Bus, "amqp://", "no host"),
+        (Setting::Bus, "amqp://host:port/", "not a URL"),
+        (Setting::Store, "embedded", "no scheme"),
+        (Setting::Store, "sqlite://", "no path"),
+        (Setting::Store, "mysql://h/d", "scheme `mysql` is not known"),
+        (Setting::Topics, "redis:///0", "no host"),
+        (Setting::Artifacts, "file://relative/path", "not absolute"),
+        (Setting::Artifacts, "s3://bucket", "scheme `s3` is not known"),
+        (Setting::Listen, "8080", "not an IP address and port"),
+        (Setting::Listen, "192.168.1.4:80", "no authentication"),
+    ] {
+        let found = faults(&[(setting, value)], "", Role::All);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].contains(reason), "{value}: {found:#?}");
+        assert!(found[0].contains("expected"), "{value}: {found:#?}");
+    }
+}

@@ -1,0 +1,207 @@
+//! Starting the server roles in this process.
+//!
+//! One place that knows which adapter a URL means. The roles themselves know only ports.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use backon::{ExponentialBuilder, Retryable as _};
+use jiff::Timestamp;
+use patchwave_api::Api;
+use patchwave_platform::artifacts::Artifacts;
+use patchwave_platform::bus::Bus;
+use patchwave_platform::bus::amqp::AmqpBus;
+use patchwave_platform::bus::embedded::EmbeddedBus;
+use patchwave_platform::store::Store;
+use patchwave_platform::topics::Topics;
+use patchwave_platform::topics::embedded::EmbeddedTopics;
+use patchwave_platform::topics::redis::RedisTopics;
+use patchwave_schemas::topology::WorkQueue;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Config;
+
+/// Tries to reach a database that is still starting: about a minute in all.
+const OPEN_TRIES: usize = 15;
+/// Time for the bus to say goodbye at the end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The adapters that a configuration names, opened.
+pub struct Platform {
+    /// The truth.
+    pub store: Store,
+    /// Work, commands and events.
+    pub bus: Arc<dyn Bus>,
+    /// The same bus, when it is in this process: in-process agents connect to it.
+    pub embedded: Option<Arc<EmbeddedBus>>,
+    /// Live news.
+    pub topics: Arc<dyn Topics>,
+    /// Held while this process owns the data directory.
+    _lock: Option<File>,
+}
+
+impl Platform {
+    /// Opens what the configuration names. A broker or topic server that is away is waited for
+    /// later, by whoever uses it; a database is waited for here.
+    ///
+    /// # Errors
+    /// When the data directory is another process's, or the database cannot be opened.
+    pub async fn open(config: &Config, role: &str) -> anyhow::Result<Self> {
+        let local = config.bus.is_embedded() || config.store.as_str().starts_with("sqlite:");
+        let lock = if local { Some(take_directory(&config.data_dir)?) } else { None };
+        Artifacts::open(config.artifacts.as_str()).with_context(|| format!("could not open {}", config.artifacts))?;
+        let store = open_store(config).await?;
+        store.ensure_predefined_baselines(Timestamp::now()).await.context("could not store the predefined baselines")?;
+        let (bus, embedded): (Arc<dyn Bus>, _) = if config.bus.is_embedded() {
+            let bus = Arc::new(EmbeddedBus::open(Some(&bus_file(config))).await?);
+            (Arc::clone(&bus) as Arc<dyn Bus>, Some(bus))
+        } else {
+            (Arc::new(AmqpBus::connect(config.bus.as_str(), role).await?), None)
+        };
+        let topics: Arc<dyn Topics> = if config.topics.is_embedded() {
+            Arc::new(EmbeddedTopics::new())
+        } else {
+            Arc::new(RedisTopics::connect(config.topics.as_str()).await?)
+        };
+        for warning in bus.warnings().await {
+            warn!("{warning}");
+        }
+        Ok(Self { store, bus, embedded, topics, _lock: lock })
+    }
+
+    fn for_workers(&self) -> patchwave_workers::Context {
+        patchwave_workers::Context {
+            store: self.store.clone(),
+            bus: Arc::clone(&self.bus),
+            topics: Arc::clone(&self.topics),
+        }
+    }
+
+    fn for_scheduler(&self) -> patchwave_scheduler::Context {
+        patchwave_scheduler::Context {
+            store: self.store.clone(),
+            bus: Arc::clone(&self.bus),
+            topics: Arc::clone(&self.topics),
+        }
+    }
+
+    fn for_api(&self) -> Api {
+        Api::new(self.store.clone(), Arc::clone(&self.bus), Arc::clone(&self.topics))
+    }
+
+    /// Runs every role until `shutdown` is cancelled, serving the API on `listener`.
+    ///
+    /// # Errors
+    /// When the API gives up.
+    pub async fn run_all(&self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let scheduler = patchwave_scheduler::run(self.for_scheduler(), shutdown.clone());
+        let workers = patchwave_workers::run(self.for_workers(), &[], shutdown.clone());
+        let api = async {
+            let served = patchwave_api::serve(listener, self.for_api(), shutdown.clone()).await;
+            // Without its API the process is of no use: the others stop with it.
+            shutdown.cancel();
+            served
+        };
+        let ((), (), served) = tokio::join!(scheduler, workers, api);
+        served.context("the api gave up")
+    }
+
+    /// Says goodbye to the bus and the database.
+    pub async fn close(self) {
+        if tokio::time::timeout(CLOSE_WITHIN, self.bus.close()).await.is_err() {
+            warn!("the bus did not close in time");
+        }
+        self.store.close().await;
+    }
+}
+
+/// Runs every role until `shutdown` is cancelled.
+///
+/// # Errors
+/// When a role cannot start or gives up.
+pub async fn up(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let listener = patchwave_api::bind(config.listen).await?;
+    let platform = Platform::open(config, "patchwave").await?;
+    info!(api = %config.listen, bus = %config.bus, store = %config.store, topics = %config.topics, "up");
+    let ran = platform.run_all(listener, shutdown).await;
+    platform.close().await;
+    ran
+}
+
+/// Runs the scheduler until `shutdown` is cancelled.
+///
+/// # Errors
+/// When it cannot start or gives up.
+pub async fn scheduler(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let platform = Platform::open(config, "patchwave-scheduler").await?;
+    patchwave_scheduler::run(platform.for_scheduler(), shutdown).await;
+    platform.close().await;
+    Ok(())
+}
+
+/// Runs a worker that reads the queues `only` (all of them when empty) until `shutdown` is
+/// cancelled.
+///
+/// # Errors
+/// When it cannot start or gives up.
+pub async fn worker(config: &Config, only: &[WorkQueue], shutdown: CancellationToken) -> anyhow::Result<()> {
+    let platform = Platform::open(config, "patchwave-worker").await?;
+    patchwave_workers::run(platform.for_workers(), only, shutdown).await;
+    platform.close().await;
+    Ok(())
+}
+
+/// Serves the API until `shutdown` is cancelled.
+///
+/// # Errors
+/// When it cannot start or gives up.
+pub async fn api(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let listener = patchwave_api::bind(config.listen).await?;
+    let platform = Platform::open(config, "patchwave-api").await?;
+    info!(api = %config.listen, "serving");
+    let served = patchwave_api::serve(listener, platform.for_api(), shutdown).await.context("the api gave up");
+    platform.close().await;
+    served
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let open = || async { Store::open(config.store.as_str()).await };
+    open.retry(ExponentialBuilder::default().with_max_delay(Duration::from_secs(5)).with_max_times(OPEN_TRIES).with_jitter())
+        .when(|error| error.class() == patchwave_platform::Class::Transient)
+        .notify(|error, pause| {
+            let reason = patchwave_platform::telemetry::error_chain(error);
+            warn!(reason, pause_ms = pause.as_millis(), "the store is away; trying again");
+        })
+        .await
+        .with_context(|| format!("could not open the store {}", config.store))
+}
+
+/// The embedded bus lives in the store's SQLite file, or in one of its own beside PostgreSQL.
+fn bus_file(config: &Config) -> PathBuf {
+    match config.store.as_str().strip_prefix("sqlite://") {
+        Some(path) => PathBuf::from(path.split('?').next().unwrap_or(path)),
+        None => config.data_dir.join("bus.db"),
+    }
+}
+
+/// Makes the directory and takes it for this process: embedded adapters have one owner.
+fn take_directory(directory: &Path) -> anyhow::Result<File> {
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("could not create the data directory {}", directory.display()))?;
+    let path = directory.join("lock");
+    let file = File::create(&path).with_context(|| format!("could not create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            bail!("the data directory {} is in use by another patchwave process", directory.display())
+        }
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("could not lock {}", path.display()))
+        }
+    }
+}
