@@ -286,6 +286,15 @@ fn package_that_asked_for_a_reboot_is_pending() {
 }
 
 #[test]
+fn package_that_could_not_be_configured_has_failed() {
+    let mut package = installed("1.1");
+    package.unconfigured = true;
+    let decision = decide(&rules(&after_days(7, false)), package, &[offered("1.1", "bookworm-security", 8)]);
+    assert_eq!(decision.state, PatchState::Failed);
+    assert!(decision.reason.ends_with("; unpacked, but its configuration did not complete"), "{}", decision.reason);
+}
+
+#[test]
 fn baseline_of_another_system_approves_nothing() {
     let mut changes = after_days(0, true);
     changes["OperatingSystem"] = json!("UBUNTU");

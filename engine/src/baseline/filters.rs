@@ -85,8 +85,11 @@ mod tests {
         AvailableVersion { section: "net".into(), priority: "optional".into(), ..AvailableVersion::default() }
     }
 
-    fn group(filters: &[(&str, &[&str])]) -> PatchFilterGroup {
-        let filter = |(key, values): &(&str, &[&str])| PatchFilter {
+    /// Key and values.
+    type Filter<'a> = (&'a str, &'a [&'a str]);
+
+    fn group(filters: &[Filter<'_>]) -> PatchFilterGroup {
+        let filter = |(key, values): &Filter<'_>| PatchFilter {
             key: (*key).into(),
             values: values.iter().map(|v| (*v).into()).collect(),
         };
@@ -95,7 +98,7 @@ mod tests {
 
     #[test]
     fn values_are_alternatives_and_filters_must_all_pass() {
-        let cases: &[(&[(&str, &[&str])], bool)] = &[
+        let cases: &[(&[Filter<'_>], bool)] = &[
             (&[], true),
             (&[("PRODUCT", &["Debian12"])], true),
             (&[("PRODUCT", &["Debian11", "debian12"])], true),

@@ -8,6 +8,7 @@
 //! rule and no global filter; then global filters; then the approval rules, of which any suffices.
 
 mod approval;
+mod decision;
 mod evaluate;
 mod filters;
 mod package;
@@ -15,7 +16,8 @@ mod patterns;
 mod predefined;
 mod validate;
 
-pub use evaluate::{Decision, Evaluation, blocked_by, evaluate};
+pub use decision::{Decision, Evaluation};
+pub use evaluate::{blocked_by, evaluate};
 pub use filters::product;
 pub use package::{AvailableVersion, InstalledPackage, NodeProfile, Origin};
 pub use patterns::glob_matches;

@@ -38,6 +38,9 @@ pub struct InstalledPackage {
     /// The package asked for a reboot that has not happened yet.
     #[serde(default)]
     pub pending_reboot: bool,
+    /// Unpacked, but its configuration did not complete: the version is on disk and not in order.
+    #[serde(default)]
+    pub unconfigured: bool,
     /// When this version was unpacked, if known.
     #[serde(default)]
     pub installed_at: Option<Timestamp>,

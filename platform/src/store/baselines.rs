@@ -1,6 +1,4 @@
-//! Patch baselines, which of them is the default of an operating system, and patch groups.
-//!
-//! A patch group is only a name here: which nodes are in it is said by their tags.
+//! Patch baselines, and which of them is the default of an operating system.
 
 use jiff::Timestamp;
 use patchwave_engine::baseline::all_predefined;
@@ -13,6 +11,7 @@ use serde_json::Value;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
+pub use super::patch_groups::PatchGroupMapping;
 use super::{Error, Store, Tx, from_json, get, millis, parsed, sql, to_json};
 
 /// A patch baseline.
@@ -44,17 +43,6 @@ pub struct Baseline {
     pub modified_date: Timestamp,
 }
 
-/// A patch group's baseline for one operating system.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PatchGroupMapping {
-    /// The group: the value of a node's tag `Patch Group` or `PatchGroup`.
-    pub patch_group: String,
-    /// The operating system the mapping is for.
-    pub operating_system: OperatingSystem,
-    /// The baseline.
-    pub baseline_id: BaselineId,
-}
-
 /// The id of the predefined baseline called `name`: the same in every installation.
 #[must_use]
 pub fn predefined_id(name: &str) -> BaselineId {
@@ -82,7 +70,10 @@ impl Store {
             let baseline = Baseline {
                 baseline_id: predefined_id(name),
                 name: name.to_owned(),
-                description: Some(format!("Default Patch Baseline for {} Provided by AWS.", os_name(rules.operating_system))),
+                description: Some(format!(
+                    "Default Patch Baseline for {} Provided by AWS.",
+                    os_name(rules.operating_system)
+                )),
                 rules,
                 sources: Vec::new(),
                 available_security_updates_compliance_status: None,
@@ -147,23 +138,6 @@ impl Store {
             .iter()
             .map(|row| Ok((os_of(row)?, parsed(row, "baseline_id")?)))
             .collect()
-    }
-
-    /// Reads every patch group mapping, by group and operating system.
-    ///
-    /// # Errors
-    /// [`Error::Database`], [`Error::Corrupt`].
-    pub async fn patch_groups(&self) -> Result<Vec<PatchGroupMapping>, Error> {
-        sqlx::query(
-            "SELECT patch_group, operating_system, baseline_id FROM patch_groups
-             ORDER BY patch_group, operating_system",
-        )
-        .fetch_all(self.reader())
-        .await
-        .map_err(Error::doing("read patch groups"))?
-        .iter()
-        .map(mapping_of)
-        .collect()
     }
 
     /// Reads the baseline that nodes of a patch group and operating system are judged by: the
@@ -277,65 +251,6 @@ impl Tx {
             .map(|row| row.is_some())
             .map_err(Error::doing("read a default baseline"))
     }
-
-    /// Registers a baseline for a patch group, unless another one is for that operating system.
-    /// Returns the baseline that is registered now.
-    ///
-    /// # Errors
-    /// [`Error::Database`], [`Error::Corrupt`].
-    pub async fn register_patch_group(
-        &mut self,
-        mapping: &PatchGroupMapping,
-        now: Timestamp,
-    ) -> Result<BaselineId, Error> {
-        sqlx::query(
-            "INSERT INTO patch_groups (patch_group, operating_system, baseline_id, registered_at)
-             VALUES ($1, $2, $3, $4) ON CONFLICT (patch_group, operating_system) DO NOTHING",
-        )
-        .bind(&mapping.patch_group)
-        .bind(os_name(mapping.operating_system))
-        .bind(mapping.baseline_id.as_str())
-        .bind(millis(now))
-        .execute(self.connection())
-        .await
-        .map_err(Error::doing("store a patch group"))?;
-        let row = sqlx::query("SELECT baseline_id FROM patch_groups WHERE patch_group = $1 AND operating_system = $2")
-            .bind(&mapping.patch_group)
-            .bind(os_name(mapping.operating_system))
-            .fetch_one(self.connection())
-            .await
-            .map_err(Error::doing("read a patch group"))?;
-        parsed(&row, "baseline_id")
-    }
-
-    /// Takes a baseline away from a patch group. Returns whether it was registered.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn deregister_patch_group(&mut self, patch_group: &str, id: &BaselineId) -> Result<bool, Error> {
-        sqlx::query("DELETE FROM patch_groups WHERE patch_group = $1 AND baseline_id = $2")
-            .bind(patch_group)
-            .bind(id.as_str())
-            .execute(self.connection())
-            .await
-            .map(|done| done.rows_affected() > 0)
-            .map_err(Error::doing("delete a patch group"))
-    }
-
-    /// Reads the patch groups a baseline is registered for.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn patch_groups_of(&mut self, id: &BaselineId) -> Result<Vec<String>, Error> {
-        sqlx::query("SELECT patch_group FROM patch_groups WHERE baseline_id = $1 ORDER BY patch_group")
-            .bind(id.as_str())
-            .fetch_all(self.connection())
-            .await
-            .map_err(Error::doing("read patch groups"))?
-            .iter()
-            .map(|row| get(row, "patch_group"))
-            .collect()
-    }
 }
 
 async fn read_baseline(connection: &mut AnyConnection, id: &BaselineId) -> Result<Option<Baseline>, Error> {
@@ -369,15 +284,7 @@ fn baseline_of(row: &AnyRow) -> Result<Baseline, Error> {
     from_json("patch_baselines.definition", &get::<String>(row, "definition")?)
 }
 
-fn os_of(row: &AnyRow) -> Result<OperatingSystem, Error> {
+pub(super) fn os_of(row: &AnyRow) -> Result<OperatingSystem, Error> {
     let name: String = get(row, "operating_system")?;
     serde_json::from_value(Value::String(name)).map_err(Error::corrupt("operating_system"))
-}
-
-fn mapping_of(row: &AnyRow) -> Result<PatchGroupMapping, Error> {
-    Ok(PatchGroupMapping {
-        patch_group: get(row, "patch_group")?,
-        operating_system: os_of(row)?,
-        baseline_id: parsed(row, "baseline_id")?,
-    })
 }

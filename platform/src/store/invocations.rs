@@ -89,7 +89,7 @@ struct ChangeRow {
 const INSERT_ROWS: usize = 5_000;
 
 fn state_of(row: &AnyRow) -> Result<State, Error> {
-    parsed(row, "state")
+    get::<String>(row, "state")?.parse().map_err(Error::corrupt("invocations.state"))
 }
 
 fn release_of(row: &AnyRow) -> Result<Release, Error> {

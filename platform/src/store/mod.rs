@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::Class;
 
 mod dialect;
+mod window_schedule;
 
 pub mod baselines;
 pub mod client_tokens;
@@ -27,6 +28,7 @@ pub mod invocations;
 pub mod nodes;
 pub mod notifications;
 pub mod outbox;
+pub mod patch_groups;
 pub mod patch_states;
 pub mod reads;
 pub mod resource_groups;
@@ -112,10 +114,7 @@ impl Store {
             }
         };
         let pool = options.connect(&address).await.map_err(Error::doing("open the store"))?;
-        sqlx::migrate!("./migrations")
-            .run(&pool)
-            .await
-            .map_err(|source| Error::Migrate { source: Box::new(source) })?;
+        migrate(&pool, dialect).await?;
         Ok(Self { pool, dialect, writer: Arc::new(Mutex::new(())) })
     }
 
@@ -163,6 +162,22 @@ impl Store {
     /// Closes every connection.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+async fn migrate(pool: &AnyPool, dialect: Dialect) -> Result<(), Error> {
+    let migrator = sqlx::migrate!("./migrations");
+    let failed = |source| Error::Migrate { source: Box::new(source) };
+    match dialect {
+        Dialect::Postgres => migrator.run(pool).await.map_err(failed),
+        // sqlx locks nothing on SQLite: two processes that open a new file would both migrate it.
+        Dialect::Sqlite => {
+            let doing = "lock the store to migrate it";
+            let mut locked = pool.begin_with("BEGIN IMMEDIATE").await.map_err(Error::doing(doing))?;
+            // `run` on a borrowed connection makes a future that cannot be spawned.
+            migrator.run_direct(None, &mut *locked, false).await.map_err(failed)?;
+            locked.commit().await.map_err(Error::doing("commit a migration"))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Managed nodes: what they are, and where their commands go while they are connected.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
@@ -66,32 +67,37 @@ fn operating_system_of(row: &AnyRow) -> Result<OperatingSystem, Error> {
 #[derive(Serialize)]
 struct FactsRow<'a> {
     node_id: &'a NodeId,
-    computer_name: &'a str,
+    computer_name: Cow<'a, str>,
     operating_system: OperatingSystem,
-    platform_name: &'a str,
-    platform_version: &'a str,
-    agent_version: &'a str,
-    ip_address: Option<&'a str>,
+    platform_name: Cow<'a, str>,
+    platform_version: Cow<'a, str>,
+    agent_version: Cow<'a, str>,
+    ip_address: Option<Cow<'a, str>>,
     simulated: u8,
     tags: String,
-    address: Option<&'a str>,
-    session: Option<&'a str>,
+    address: Option<Cow<'a, str>>,
+    session: Option<Cow<'a, str>>,
+}
+
+/// PostgreSQL's text holds no NUL, and one node's odd name must not fail the others of its batch.
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
 impl<'a> FactsRow<'a> {
     fn new(facts: &'a NodeFacts, link: Option<(&'a str, &'a str)>) -> Self {
         Self {
             node_id: &facts.node_id,
-            computer_name: &facts.computer_name,
+            computer_name: storable(&facts.computer_name),
             operating_system: facts.operating_system,
-            platform_name: &facts.platform_name,
-            platform_version: &facts.platform_version,
-            agent_version: &facts.agent_version,
-            ip_address: facts.ip_address.as_deref(),
+            platform_name: storable(&facts.platform_name),
+            platform_version: storable(&facts.platform_version),
+            agent_version: storable(&facts.agent_version),
+            ip_address: facts.ip_address.as_deref().map(storable),
             simulated: u8::from(facts.simulated),
             tags: to_json(&facts.tags),
-            address: link.map(|(address, _)| address),
-            session: link.map(|(_, session)| session),
+            address: link.map(|(address, _)| storable(address)),
+            session: link.map(|(_, session)| storable(session)),
         }
     }
 }

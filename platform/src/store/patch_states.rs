@@ -49,8 +49,6 @@ impl NodePatchState {
     pub fn of_report(report: &NodeScanned) -> Self {
         let mut counts = summarise(&report.patches);
         counts.not_applicable_count = counts.not_applicable_count.saturating_add(report.not_applicable_count);
-        let no_reboot =
-            report.operation == PatchOperation::Install && report.reboot_option == Some(RebootOption::NoReboot);
         Self {
             node_id: report.node_id.clone(),
             patch_group: report.patch_group.replace('\0', "\u{fffd}"),
@@ -61,7 +59,7 @@ impl NodePatchState {
             reboot_option: report.reboot_option,
             started_at: report.started_at,
             finished_at: report.finished_at,
-            last_no_reboot_install_at: no_reboot.then_some(report.finished_at),
+            last_no_reboot_install_at: no_reboot_install_of(report),
             counts,
         }
     }
@@ -77,14 +75,16 @@ impl Tx {
     /// [`Error::Database`].
     pub async fn put_patch_reports(&mut self, reports: &[NodeScanned]) -> Result<(), Error> {
         // One statement may touch a row once only.
-        let mut newest: BTreeMap<&NodeId, &NodeScanned> = BTreeMap::new();
+        let mut newest: BTreeMap<&NodeId, (&NodeScanned, Option<Timestamp>)> = BTreeMap::new();
         for report in reports {
-            let kept = newest.entry(&report.node_id).or_insert(report);
+            let (kept, no_reboot_install_at) = newest.entry(&report.node_id).or_insert((report, None));
             if report.finished_at >= kept.finished_at {
                 *kept = report;
             }
+            // Remembered even if a later report of the same batch replaces it.
+            *no_reboot_install_at = (*no_reboot_install_at).max(no_reboot_install_of(report));
         }
-        let rows: Vec<Value> = newest.into_values().map(row_of_report).collect();
+        let rows: Vec<Value> = newest.into_values().map(|(report, at)| row_of_report(report, at)).collect();
         let source = self.dialect().rows(
             "r",
             1,
@@ -188,7 +188,13 @@ impl Store {
     }
 }
 
-fn row_of_report(report: &NodeScanned) -> Value {
+/// When an installation ended that was not allowed to reboot, if that is what the report is of.
+fn no_reboot_install_of(report: &NodeScanned) -> Option<Timestamp> {
+    let no_reboot = report.operation == PatchOperation::Install && report.reboot_option == Some(RebootOption::NoReboot);
+    no_reboot.then_some(report.finished_at)
+}
+
+fn row_of_report(report: &NodeScanned, no_reboot_install_at: Option<Timestamp>) -> Value {
     let state = NodePatchState::of_report(report);
     json!({
         "node_id": state.node_id,
@@ -200,7 +206,7 @@ fn row_of_report(report: &NodeScanned) -> Value {
         "reboot_option": state.reboot_option.as_ref().map(name_of),
         "started_at": millis(state.started_at),
         "finished_at": millis(state.finished_at),
-        "last_no_reboot_install_at": state.last_no_reboot_install_at.map(millis),
+        "last_no_reboot_install_at": no_reboot_install_at.map(millis),
         // Text in text: PostgreSQL refuses an escaped NUL in a value it unpacks.
         "counts": to_json(&state.counts),
         "patches": to_json(&report.patches),

@@ -67,8 +67,7 @@ impl Tx {
             .iter()
             .map(|row| {
                 let query: String = get(row, "query")?;
-                let group =
-                    targets::ResourceGroup::parse(&query).map_err(Error::corrupt("resource_groups.query"))?;
+                let group = targets::ResourceGroup::parse(&query).map_err(Error::corrupt("resource_groups.query"))?;
                 Ok((get(row, "name")?, group))
             })
             .collect()

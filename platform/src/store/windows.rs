@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchwave_engine::schedule::{GapPolicy, Schedule, ScheduleError, WindowSchedule, WindowScheduleSpec};
 use patchwave_schemas::event::{ErrorMode, NotificationConfig, Target};
 use patchwave_schemas::{WindowId, WindowTargetId, WindowTaskId};
 use serde::{Deserialize, Serialize};
 
+pub use super::window_schedule::WindowScheduleError;
 use super::{Error, Tx, from_json, get, millis, optional_instant, sql, to_json};
 
 /// A maintenance window.
@@ -54,47 +54,6 @@ pub struct Window {
     /// The next scheduled instant, as last computed. Absent when disabled, expired or exhausted.
     #[serde(skip)]
     pub next_execution_at: Option<Timestamp>,
-}
-
-/// A window whose schedule makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WindowScheduleError {
-    /// `StartDate` or `EndDate` is no instant.
-    #[error("{field} is `{value}`; expected an instant with offset such as `2026-04-07T14:29:00-08:00`")]
-    Date {
-        /// `StartDate` or `EndDate`.
-        field: &'static str,
-        /// The text given.
-        value: String,
-    },
-    /// The schedule itself, or what is said around it.
-    #[error(transparent)]
-    Schedule(#[from] ScheduleError),
-}
-
-impl Window {
-    /// When the window runs, whether or not it is enabled.
-    ///
-    /// # Errors
-    /// [`WindowScheduleError`]; never for a window that was checked before it was stored.
-    pub fn schedule(&self) -> Result<WindowSchedule, WindowScheduleError> {
-        let schedule = WindowSchedule::new(WindowScheduleSpec {
-            schedule: Schedule::parse(&self.schedule)?,
-            timezone: self.schedule_timezone.as_deref(),
-            offset_days: self.schedule_offset,
-            start: date("StartDate", self.start_date.as_deref())?,
-            end: date("EndDate", self.end_date.as_deref())?,
-            base: self.schedule_base,
-            gap_policy: GapPolicy::RunAfter,
-        })?;
-        Ok(schedule)
-    }
-}
-
-fn date(field: &'static str, value: Option<&str>) -> Result<Option<Timestamp>, WindowScheduleError> {
-    value
-        .map(|text| text.parse().map_err(|_| WindowScheduleError::Date { field, value: text.to_owned() }))
-        .transpose()
 }
 
 /// A target registered with a window.
@@ -350,19 +309,17 @@ impl Tx {
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
-    pub async fn window_registrations(
-        &mut self,
-        id: &WindowId,
-    ) -> Result<(Vec<WindowTarget>, Vec<WindowTask>), Error> {
-        let targets =
-            sqlx::query("SELECT definition FROM window_targets WHERE window_id = $1 ORDER BY created_at, window_target_id")
-                .bind(id.as_str())
-                .fetch_all(self.connection())
-                .await
-                .map_err(Error::doing("read window targets"))?
-                .iter()
-                .map(|row| from_json("window_targets.definition", &get::<String>(row, "definition")?))
-                .collect::<Result<_, _>>()?;
+    pub async fn window_registrations(&mut self, id: &WindowId) -> Result<(Vec<WindowTarget>, Vec<WindowTask>), Error> {
+        let targets = sqlx::query(
+            "SELECT definition FROM window_targets WHERE window_id = $1 ORDER BY created_at, window_target_id",
+        )
+        .bind(id.as_str())
+        .fetch_all(self.connection())
+        .await
+        .map_err(Error::doing("read window targets"))?
+        .iter()
+        .map(|row| from_json("window_targets.definition", &get::<String>(row, "definition")?))
+        .collect::<Result<_, _>>()?;
         let tasks =
             sqlx::query("SELECT definition FROM window_tasks WHERE window_id = $1 ORDER BY created_at, window_task_id")
                 .bind(id.as_str())

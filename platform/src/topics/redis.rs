@@ -18,6 +18,8 @@ use crate::telemetry::redact_url;
 
 /// How long a connection attempt or an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one publish may take in all, reconnecting included.
+const PUBLISH_PATIENCE: Duration = Duration::from_secs(10);
 /// Attempts to reconnect within one publish; about two seconds in all.
 const PUBLISH_RETRIES: usize = 6;
 /// First and longest pause between attempts.
@@ -62,13 +64,11 @@ impl Topics for RedisTopics {
         for (topic, payload) in news {
             pipeline.publish(format!("{TOPIC_CHANNEL_PREFIX}{topic}"), payload).ignore();
         }
-        let mut connection = self.publishing.clone();
-        let mut result = pipeline.query_async::<()>(&mut connection).await;
-        // The first use after a lost connection fails, and starts the next connection. News may be
-        // published twice by this; subscribers recognise it by its id.
-        if result.as_ref().is_err_and(redis::RedisError::is_unrecoverable_error) {
-            result = pipeline.query_async::<()>(&mut connection).await;
-        }
+        let publishing = publish_pipelined(self.publishing.clone(), &pipeline);
+        let result = match tokio::time::timeout(PUBLISH_PATIENCE, publishing).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        };
         result.map_err(|source| server("publish to Redis", source))
     }
 
@@ -87,6 +87,16 @@ impl Topics for RedisTopics {
         });
         Ok(receiver)
     }
+}
+
+async fn publish_pipelined(mut connection: ConnectionManager, pipeline: &redis::Pipeline) -> RedisResult<()> {
+    let result = pipeline.query_async::<()>(&mut connection).await;
+    // The first use after a lost connection fails, and starts the next connection. News may be
+    // published twice by this; subscribers recognise it by its id.
+    if result.as_ref().is_err_and(redis::RedisError::is_unrecoverable_error) {
+        return pipeline.query_async::<()>(&mut connection).await;
+    }
+    result
 }
 
 /// Connects and subscribes; returns once the server has said that it did.

@@ -12,12 +12,14 @@ use lapin::{BasicProperties, Channel, Connection};
 use patchwave_schemas::topology::{DEAD_EXCHANGE, WorkQueue};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::death;
-use super::link::State;
+use super::link::{ANSWER_PATIENCE, State};
 use super::publisher::{Publication, Publisher, broker};
 use super::topology;
 use crate::bus::{BATCH_MAX, BusError, Consumer, Delivery, Verdict};
+use crate::telemetry::error_chain;
 
 /// Longest pause before consuming is tried again on a connection that is up but refused it.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -43,8 +45,7 @@ struct Session {
     base: u64,
     /// Handed out and not settled, by our tag.
     held: BTreeMap<u64, Held>,
-    // Lives as long as its channel is used.
-    _connection: Arc<Connection>,
+    connection: Arc<Connection>,
 }
 
 /// What burying a delivery needs.
@@ -127,14 +128,14 @@ impl AmqpConsumer {
 
 /// Consumes on a connection; `None`, after a pause, when the broker refuses.
 async fn open(connection: Arc<Connection>, queue: WorkQueue, name: String) -> Option<Session> {
-    match try_open(connection, queue, &name).await {
-        Ok(session) => Some(session),
-        Err(error) => {
-            tracing::warn!(queue = queue.name(), %error, "could not consume; trying again");
-            tokio::time::sleep(PAUSE_MAX.mul_f64(rand::random::<f64>())).await;
-            None
-        }
-    }
+    let reason = match timeout(ANSWER_PATIENCE, try_open(connection, queue, &name)).await {
+        Ok(Ok(session)) => return Some(session),
+        Ok(Err(error)) => error_chain(&error),
+        Err(elapsed) => elapsed.to_string(),
+    };
+    tracing::warn!(queue = queue.name(), reason, "could not consume; trying again");
+    tokio::time::sleep(PAUSE_MAX.mul_f64(rand::random::<f64>())).await;
+    None
 }
 
 async fn try_open(connection: Arc<Connection>, queue: WorkQueue, name: &str) -> Result<Session, lapin::Error> {
@@ -153,7 +154,7 @@ async fn try_open(connection: Arc<Connection>, queue: WorkQueue, name: &str) -> 
     };
     let tag = format!("{name}.{}", uuid::Uuid::new_v4().simple());
     let deliveries = channel.basic_consume(queue.name().into(), tag.into(), options, FieldTable::default()).await?;
-    Ok(Session { channel, deliveries, base: 0, held: BTreeMap::new(), _connection: connection })
+    Ok(Session { channel, deliveries, base: 0, held: BTreeMap::new(), connection })
 }
 
 #[async_trait]
@@ -165,17 +166,18 @@ impl Consumer for AmqpConsumer {
                 return None;
             }
             let session = self.session.as_mut()?;
-            let first = match session.deliveries.next().await {
-                Some(Ok(delivery)) => delivery,
-                Some(Err(error)) => {
-                    tracing::debug!(queue = self.queue.name(), %error, "consuming ended with its channel");
-                    self.session = None;
-                    continue;
-                }
-                None => {
-                    self.session = None;
-                    continue;
-                }
+            let connection = &session.connection;
+            // The supervisor notices every loss; the driver's stream has been seen to miss one.
+            let lost = self.link.wait_for(|state| !state.is(connection));
+            let first = tokio::select! {
+                biased;
+                first = session.deliveries.next() => first,
+                _ = lost => None,
+            };
+            let Some(Ok(first)) = first else {
+                tracing::debug!(queue = self.queue.name(), reason = ?first, "consuming ended; starting again");
+                self.session = None;
+                continue;
             };
             // From here on nothing waits, so a dropped future has taken nothing.
             let mut batch = Vec::new();
@@ -219,13 +221,14 @@ impl Consumer for AmqpConsumer {
             again.extend(burials)
         }
         let Some(session) = self.session.as_mut() else { return buried };
-        match session.tell(&again, done).await {
-            Ok(()) => buried,
-            Err(error) => {
-                self.session = None;
-                Err(broker(&format!("settle deliveries of {}", self.queue.name()), error))
-            }
-        }
+        let error: Box<dyn std::error::Error + Send + Sync> =
+            match timeout(ANSWER_PATIENCE, session.tell(&again, done)).await {
+                Ok(Ok(())) => return buried,
+                Ok(Err(error)) => Box::new(error),
+                Err(elapsed) => Box::new(elapsed),
+            };
+        self.session = None;
+        Err(broker(&format!("settle deliveries of {}", self.queue.name()), error))
     }
 }
 

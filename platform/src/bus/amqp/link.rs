@@ -18,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::topology;
 use crate::telemetry::error_chain;
 
-/// How long a connection attempt may take, from the first packet to declared queues.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the broker may take to answer: a connection attempt from the first packet to declared
+/// queues, or any later request. Without it, a request that is under way when the connection is
+/// lost could wait for ever.
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest pause between attempts. Longer would keep `/readyz` red after the broker is back.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// First pause between attempts, before jitter.
@@ -38,6 +40,13 @@ pub(super) enum State {
     Closed,
 }
 
+impl State {
+    /// Whether this very connection is up.
+    pub(super) fn is(&self, connection: &Arc<Connection>) -> bool {
+        matches!(self, Self::Up(up) if Arc::ptr_eq(up, connection))
+    }
+}
+
 /// Starts supervising a connection. It ends when `closing` is cancelled.
 pub(super) fn supervise(uri: AMQPUri, name: String, closing: CancellationToken) -> watch::Receiver<State> {
     let (sender, receiver) = watch::channel(State::Down("not connected yet".to_owned()));
@@ -46,7 +55,7 @@ pub(super) fn supervise(uri: AMQPUri, name: String, closing: CancellationToken) 
         let last = sender.send_replace(State::Closed);
         if let State::Up(connection) = last {
             // The broker notices a lost socket by itself, so a failing goodbye is no failure.
-            let _ = tokio::time::timeout(CONNECT_TIMEOUT, connection.close(200, "closing".into())).await;
+            let _ = tokio::time::timeout(ANSWER_PATIENCE, connection.close(200, "closing".into())).await;
         }
     });
     receiver
@@ -55,7 +64,7 @@ pub(super) fn supervise(uri: AMQPUri, name: String, closing: CancellationToken) 
 async fn keep_connected(uri: AMQPUri, name: String, state: &watch::Sender<State>) {
     let mut attempts = pauses();
     loop {
-        let reason = match tokio::time::timeout(CONNECT_TIMEOUT, connect(&uri, &name)).await {
+        let reason = match tokio::time::timeout(ANSWER_PATIENCE, connect(&uri, &name)).await {
             Ok(Ok(connection)) => {
                 let connection = Arc::new(connection);
                 tracing::info!(connection = name, "connected to the bus");
@@ -64,7 +73,7 @@ async fn keep_connected(uri: AMQPUri, name: String, state: &watch::Sender<State>
                 lost(&connection).await
             }
             Ok(Err(error)) => error_chain(&error),
-            Err(_elapsed) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+            Err(_elapsed) => format!("no answer within {} s", ANSWER_PATIENCE.as_secs()),
         };
         let changed = !matches!(&*state.borrow(), State::Down(before) if *before == reason);
         if changed {

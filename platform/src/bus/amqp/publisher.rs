@@ -13,7 +13,7 @@ use patchwave_schemas::topology::{EVENTS_EXCHANGE, REPORTS_EXCHANGE, is_node_add
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::link::State;
+use super::link::{ANSWER_PATIENCE, State};
 use crate::bus::{BusError, Outgoing, Published, Route};
 
 /// Publish calls polled together; halves the driver's CPU against one at a time (measured).
@@ -139,7 +139,8 @@ impl Publisher {
             auto_delete: false,
             nowait: false,
         };
-        let found = channel.queue_declare(queue.into(), options, FieldTable::default()).await.ok()?;
+        let asking = channel.queue_declare(queue.into(), options, FieldTable::default());
+        let found = timeout(ANSWER_PATIENCE, asking).await.ok()?.ok()?;
         self.give_back(connection, channel);
         Some(found.message_count().into())
     }
@@ -160,7 +161,7 @@ impl Publisher {
         }
     }
 
-    async fn channel(&self, connection: &Arc<Connection>) -> Result<Channel, lapin::Error> {
+    async fn channel(&self, connection: &Arc<Connection>) -> Result<Channel, Failure> {
         let idle = {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
             // Channels of a lost connection go with it.
@@ -170,9 +171,15 @@ impl Publisher {
         if let Some((_, channel)) = idle {
             return Ok(channel);
         }
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
-        Ok(channel)
+        let opening = async {
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
+            Ok::<Channel, lapin::Error>(channel)
+        };
+        match timeout(ANSWER_PATIENCE, opening).await {
+            Ok(result) => Ok(result?),
+            Err(elapsed) => Err(Failure::Link(Box::new(elapsed))),
+        }
     }
 
     fn give_back(&self, connection: Arc<Connection>, channel: Channel) {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use patchwave_schemas::{CommandId, NodeId};
 
-use crate::store::{Error, Store, instant, get, millis, parsed, sql};
+use crate::store::{Error, Store, get, instant, millis, parsed, sql};
 
 /// What a list of commands is narrowed to; an absent member does not narrow.
 #[derive(Debug, Clone, Default)]

@@ -40,6 +40,7 @@ impl Store {
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn window_targets(&self, id: Option<&WindowId>) -> Result<Vec<WindowTarget>, Error> {
         self.definitions(
+            "window_targets.definition",
             "SELECT definition FROM window_targets WHERE $1 = '' OR window_id = $1 ORDER BY window_target_id",
             id.map_or("", WindowId::as_str),
         )
@@ -52,6 +53,7 @@ impl Store {
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn window_tasks(&self, id: &WindowId) -> Result<Vec<WindowTask>, Error> {
         self.definitions(
+            "window_tasks.definition",
             "SELECT definition FROM window_tasks WHERE window_id = $1 ORDER BY window_task_id",
             id.as_str(),
         )
@@ -64,7 +66,11 @@ impl Store {
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn window_target(&self, id: WindowTargetId) -> Result<Option<WindowTarget>, Error> {
         let found = self
-            .definitions("SELECT definition FROM window_targets WHERE window_target_id = $1", &id.to_string())
+            .definitions(
+                "window_targets.definition",
+                "SELECT definition FROM window_targets WHERE window_target_id = $1",
+                &id.to_string(),
+            )
             .await?;
         Ok(found.into_iter().next())
     }
@@ -74,19 +80,29 @@ impl Store {
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn window_task(&self, id: WindowTaskId) -> Result<Option<WindowTask>, Error> {
-        let found =
-            self.definitions("SELECT definition FROM window_tasks WHERE window_task_id = $1", &id.to_string()).await?;
+        let found = self
+            .definitions(
+                "window_tasks.definition",
+                "SELECT definition FROM window_tasks WHERE window_task_id = $1",
+                &id.to_string(),
+            )
+            .await?;
         Ok(found.into_iter().next())
     }
 
-    async fn definitions<T: DeserializeOwned>(&self, text: &'static str, value: &str) -> Result<Vec<T>, Error> {
+    async fn definitions<T: DeserializeOwned>(
+        &self,
+        column: &'static str,
+        text: &'static str,
+        value: &str,
+    ) -> Result<Vec<T>, Error> {
         sqlx::query(text)
             .bind(value)
             .fetch_all(self.reader())
             .await
             .map_err(Error::doing("read what is registered with a window"))?
             .iter()
-            .map(|row| from_json("definition", &get::<String>(row, "definition")?))
+            .map(|row| from_json(column, &get::<String>(row, "definition")?))
             .collect()
     }
 }
