@@ -157,6 +157,14 @@ pub enum DecodeError {
         /// What the message says.
         found: String,
     },
+    /// A report about one node from another source.
+    #[error("source is `{speaker}`; a report about `{node}` must come from `/node/{node}`")]
+    OtherSpeaker {
+        /// The message's source.
+        speaker: String,
+        /// The node it speaks of.
+        node: String,
+    },
     /// A type that nobody here handles.
     #[error("no handler for messages of type `{found}` on this queue")]
     UnknownType {

@@ -6,10 +6,13 @@
 //!
 //! Rules live in `engine`, storage in `platform`: nothing here decides anything or does I/O.
 
+pub mod asyncapi;
 pub mod baseline;
+pub mod catalogue;
 pub mod command;
 pub mod envelope;
 pub mod event;
+pub mod generated;
 pub mod ids;
 pub mod node;
 pub mod notification;
