@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::invocation::{Ending, State};
-use patchwave_engine::rollout::{Arrival, Effect, Event, Move, Place, Status};
+use patchwave_engine::rollout::{Arrival, Cause, Effect, Event, Move, Place, Status};
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::commands::{LockedRollout, Plan};
 use patchwave_platform::store::invocations::{Change, Release};
@@ -33,6 +33,7 @@ pub async fn advance(
     let before = locked.plan.rollout.status();
     let mut effects = Effects::default();
     let mut outbox = Vec::new();
+    let mut crossed = false;
     // Bounded: each further event takes at least one invocation out of those not yet released.
     let mut events = VecDeque::from([event]);
     while let Some(event) = events.pop_front() {
@@ -52,11 +53,15 @@ pub async fn advance(
                     tx.end_unreleased(locked.command_id, ending, now).await?;
                 }
                 Effect::CancelInFlight => cancel_in_flight(tx, locked, now, &mut effects).await?,
+                Effect::Stopped(Cause::Errors) => crossed = true,
                 // Said by the change of status below.
                 Effect::Stopped(_) => {}
                 Effect::Finished(status) => outbox.push(finish(tx, locked, status, now).await?),
             }
         }
+    }
+    if crossed {
+        outbox.push(news::threshold_crossed(locked, now));
     }
     if locked.plan.rollout.status() != before {
         outbox.extend(news::command_changed(locked, now));

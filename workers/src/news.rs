@@ -52,7 +52,7 @@ pub fn command_changed(locked: &LockedRollout, now: Timestamp) -> Vec<OutboxMess
         "eventTime": now,
     });
     let key = format!("command/{command}/{details}");
-    let subject = format!("{} {details}: {}", locked.document_name, command);
+    let subject = headline(locked, details);
     let mut raised = vec![raise(DEFAULT_TOPIC, &key, subject.clone(), message.clone(), now)];
     if let Some(config) = &locked.plan.notify
         && config.notification_type == NotificationType::Command
@@ -61,6 +61,40 @@ pub fn command_changed(locked: &LockedRollout, now: Timestamp) -> Vec<OutboxMess
         raised.push(raise(topic_of(config), &key, subject, message, now));
     }
     raised
+}
+
+/// A rollout crossed its error threshold: nothing more is released.
+#[must_use]
+pub fn threshold_crossed(locked: &LockedRollout, now: Timestamp) -> OutboxMessage {
+    let command = locked.command_id;
+    let rollout = &locked.plan.rollout;
+    let message = json!({
+        "commandId": command,
+        "documentName": locked.document_name,
+        "status": "InProgress",
+        "note": "ERROR_THRESHOLD_CROSSED",
+        "targetCount": rollout.targets,
+        "errorCount": rollout.ended.errors(),
+        "errorsAllowed": rollout.errors_allowed,
+        "terminatedCount": rollout.ended.terminated,
+        "windowExecutionId": locked.plan.window_execution_id,
+        "eventTime": now,
+    });
+    let key = format!("command/{command}/threshold");
+    raise(DEFAULT_TOPIC, &key, headline(locked, "error threshold crossed"), message, now)
+}
+
+/// For people: what, how far and how badly.
+fn headline(locked: &LockedRollout, what: &str) -> String {
+    let (document, rollout) = (&locked.document_name, &locked.plan.rollout);
+    let (done, targets) = (rollout.ended.ended(), rollout.targets);
+    let mut text = format!("{document} {what}: {done} of {targets} ended");
+    for (count, kind) in [(rollout.ended.errors(), "failed"), (rollout.ended.terminated, "never started")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {kind}"));
+        }
+    }
+    text
 }
 
 /// An invocation's status changed. Nothing unless somebody asked for each of them.

@@ -61,8 +61,16 @@ impl Handler for Collector {
     fn decode(delivery: &Delivery) -> Result<Input, DecodeError> {
         let body = &delivery.body;
         match Head::from_bytes(body)?.event_type.as_str() {
-            InvocationFinished::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Finished(Box::new(event.data))),
-            InvocationProgressed::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Progressed(event.data)),
+            InvocationFinished::TYPE => {
+                let event = CloudEvent::<InvocationFinished>::from_bytes(body)?;
+                check_speaker(&event.source, &event.data.node_id)?;
+                Ok(Input::Finished(Box::new(event.data)))
+            }
+            InvocationProgressed::TYPE => {
+                let event = CloudEvent::<InvocationProgressed>::from_bytes(body)?;
+                check_speaker(&event.source, &event.data.node_id)?;
+                Ok(Input::Progressed(event.data))
+            }
             other => Err(DecodeError::UnknownType { found: other.to_owned() }),
         }
     }
@@ -126,6 +134,15 @@ impl Handler for Collector {
         }
         tx.commit().await?;
         Ok(effects.into())
+    }
+}
+
+/// A node speaks for itself: a command that reached the wrong one is refused there, and that
+/// refusal must not end the invocation of the node it was meant for.
+fn check_speaker(source: &str, node: &NodeId) -> Result<(), DecodeError> {
+    match source.strip_prefix("/node/") {
+        Some(speaker) if speaker == node.as_str() => Ok(()),
+        _ => Err(DecodeError::OtherSpeaker { speaker: source.to_owned(), node: node.to_string() }),
     }
 }
 
