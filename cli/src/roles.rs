@@ -56,7 +56,10 @@ impl Platform {
         let lock = if local { Some(take_directory(&config.data_dir)?) } else { None };
         Artifacts::open(config.artifacts.as_str()).with_context(|| format!("could not open {}", config.artifacts))?;
         let store = open_store(config).await?;
-        store.ensure_predefined_baselines(Timestamp::now()).await.context("could not store the predefined baselines")?;
+        store
+            .ensure_predefined_baselines(Timestamp::now())
+            .await
+            .context("could not store the predefined baselines")?;
         let (bus, embedded): (Arc<dyn Bus>, _) = if config.bus.is_embedded() {
             let bus = Arc::new(EmbeddedBus::open(Some(&bus_file(config))).await?);
             (Arc::clone(&bus) as Arc<dyn Bus>, Some(bus))
@@ -171,14 +174,16 @@ pub async fn api(config: &Config, shutdown: CancellationToken) -> anyhow::Result
 
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let open = || async { Store::open(config.store.as_str()).await };
-    open.retry(ExponentialBuilder::default().with_max_delay(Duration::from_secs(5)).with_max_times(OPEN_TRIES).with_jitter())
-        .when(|error| error.class() == patchwave_platform::Class::Transient)
-        .notify(|error, pause| {
-            let reason = patchwave_platform::telemetry::error_chain(error);
-            warn!(reason, pause_ms = pause.as_millis(), "the store is away; trying again");
-        })
-        .await
-        .with_context(|| format!("could not open the store {}", config.store))
+    open.retry(
+        ExponentialBuilder::default().with_max_delay(Duration::from_secs(5)).with_max_times(OPEN_TRIES).with_jitter(),
+    )
+    .when(|error| error.class() == patchwave_platform::Class::Transient)
+    .notify(|error, pause| {
+        let reason = patchwave_platform::telemetry::error_chain(error);
+        warn!(reason, pause_ms = pause.as_millis(), "the store is away; trying again");
+    })
+    .await
+    .with_context(|| format!("could not open the store {}", config.store))
 }
 
 /// The embedded bus lives in the store's SQLite file, or in one of its own beside PostgreSQL.

@@ -15,7 +15,7 @@ mod setting;
 mod url;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use self::args::ConfigArgs;
 pub(crate) use self::args::given;
@@ -68,6 +68,22 @@ impl Config {
         match config {
             Some(config) if faults.is_empty() => Ok(config),
             _ => Err(ConfigError { faults }),
+        }
+    }
+
+    /// The embedded default below `directory`, whatever options, variables and files say.
+    #[must_use]
+    pub fn embedded_in(directory: &Path, listen: SocketAddr) -> Self {
+        let embedded = || ServiceUrl::new(url::EMBEDDED.to_owned());
+        Self {
+            listen,
+            data_dir: directory.to_owned(),
+            bus: embedded(),
+            store: ServiceUrl::new(format!("sqlite://{}", directory.join("patchwave.db").display())),
+            topics: embedded(),
+            artifacts: ServiceUrl::new(format!("file://{}", directory.join("artifacts").display())),
+            log: "warn".to_owned(),
+            log_format: LogFormat::default(),
         }
     }
 }

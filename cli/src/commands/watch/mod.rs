@@ -9,11 +9,14 @@ mod snapshot;
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
+use tokio::sync::mpsc;
 
 pub use self::board::Board;
 pub use self::snapshot::{Rollout, Snapshot};
 use super::Context;
+use crate::client::Client;
 use crate::failure::Failure;
 
 /// Failures in a row after which watching gives up. With the usual interval, half a minute.
@@ -51,26 +54,53 @@ pub(super) async fn follow_to_success(id: &str, cx: &Context) -> anyhow::Result<
 /// # Errors
 /// When there is no such id, or when the API does not answer for long.
 pub async fn follow(id: &str, interval: Duration, cx: &Context) -> anyhow::Result<Snapshot> {
-    let mut kind = snapshot::find(id, &cx.client).await?;
-    let mut board = Board::new(cx.output);
+    let (_, silent) = mpsc::unbounded_channel();
+    let ended = follow_on(Board::new(cx.output), &[id.to_owned()], interval, &cx.client, silent).await?;
+    ended.into_iter().next().context("one id has one state")
+}
+
+/// Shows what becomes of several executions and commands on one board until all have ended, with
+/// the notes that come in meanwhile, and returns their last states in the same order.
+///
+/// # Errors
+/// As [`follow`].
+pub async fn follow_on(
+    mut board: Board,
+    ids: &[String],
+    interval: Duration,
+    client: &Client,
+    mut notes: mpsc::UnboundedReceiver<String>,
+) -> anyhow::Result<Vec<Snapshot>> {
+    let mut watched = Vec::with_capacity(ids.len());
+    for id in ids {
+        watched.push((snapshot::find(id, client).await?, None));
+    }
     let mut failures = 0;
     loop {
-        match kind.look(&cx.client).await {
-            Ok(snapshot) => {
-                failures = 0;
-                board.update(&snapshot)?;
-                if snapshot.is_terminal() {
-                    board.finish(&snapshot)?;
-                    return Ok(snapshot);
+        for (kind, ended) in watched.iter_mut().filter(|(_, ended)| ended.is_none()) {
+            match kind.look(client).await {
+                Ok(snapshot) => {
+                    failures = 0;
+                    board.update(&snapshot)?;
+                    if snapshot.is_terminal() {
+                        board.finish(&snapshot)?;
+                        *ended = Some(snapshot);
+                    }
                 }
-            }
-            Err(error) if error.is_transient() && failures < FAILURES_MAX => {
-                if failures == 0 {
-                    board.note(&format!("{error}; trying again"));
+                Err(error) if error.is_transient() && failures < FAILURES_MAX => {
+                    if failures == 0 {
+                        board.note(&format!("{error}; trying again"));
+                    }
+                    failures += 1;
                 }
-                failures += 1;
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
+        }
+        while let Ok(note) = notes.try_recv() {
+            board.note(&note);
+        }
+        if watched.iter().all(|(_, ended)| ended.is_some()) {
+            return Ok(watched.into_iter().filter_map(|(_, ended)| ended).collect());
         }
         tokio::time::sleep(interval).await;
     }

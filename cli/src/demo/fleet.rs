@@ -1,0 +1,119 @@
+//! The demo's nodes: sixty that are made up, and this machine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use patchwave_agent::execute::HostRunner;
+use patchwave_agent::journal::FileJournal;
+use patchwave_agent::simulate::{Simulation, SimulationOptions};
+use patchwave_agent::transport::memory::InProcessTransport;
+use patchwave_agent::{Agent, AgentNode, AgentOptions, Policy, identity, packages};
+use patchwave_platform::bus::embedded::EmbeddedBus;
+use patchwave_schemas::NodeId;
+use tokio_util::sync::CancellationToken;
+
+use super::scene::GROUPS;
+use crate::in_process::EmbeddedLink;
+
+/// The package whose installation fails in staging.
+pub(super) const BAD_PATCH: &str = "openssh-server";
+/// The patch group of the real node.
+pub(super) const REAL_GROUP: &str = "this-machine";
+
+/// Everything that the demo patches or scans.
+#[derive(Clone)]
+pub(super) struct Fleet {
+    simulations: Vec<Simulation>,
+    simulated: usize,
+    this_machine: NodeId,
+    state_dir: PathBuf,
+}
+
+impl Fleet {
+    /// Makes the fleet up. Its state is kept below `directory`.
+    pub(super) fn make_up(directory: &Path) -> anyhow::Result<Self> {
+        let state_dir = directory.join("agent");
+        std::fs::create_dir_all(&state_dir).context("could not create the agent's directory")?;
+        let mut first_id = 0;
+        let mut simulations = Vec::new();
+        for (seed, group) in (1..).zip(&GROUPS) {
+            let simulation = Simulation::new(SimulationOptions {
+                count: group.nodes,
+                seed,
+                duration: Duration::from_millis(250)..=Duration::from_millis(1_100),
+                tags: BTreeMap::from([("Patch Group".to_owned(), group.name.to_owned())]),
+                first_id,
+                ..SimulationOptions::default()
+            });
+            if group.meets_bad_patch {
+                simulation.set_bad_patch(Some(BAD_PATCH.to_owned()));
+            }
+            first_id += u64::try_from(group.nodes).context("more nodes than fit")?;
+            simulations.push(simulation);
+        }
+        let simulated = GROUPS.iter().map(|group| group.nodes).sum();
+        let this_machine = identity::node_id(&state_dir)?;
+        Ok(Self { simulations, simulated, this_machine, state_dir })
+    }
+
+    /// Nodes in all.
+    pub(super) fn size(&self) -> usize {
+        self.simulated + 1
+    }
+
+    /// Nodes that are made up.
+    pub(super) fn simulated(&self) -> usize {
+        self.simulated
+    }
+
+    /// The node that is real.
+    pub(super) fn this_machine(&self) -> &NodeId {
+        &self.this_machine
+    }
+
+    /// Runs the agents until `stop`.
+    pub(super) fn run(
+        &self,
+        bus: Arc<EmbeddedBus>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+        let nodes = self.nodes();
+        async move {
+            let transport = InProcessTransport::new(Arc::new(EmbeddedLink(bus)), false);
+            let options = AgentOptions { stop_grace: Duration::from_secs(1), ..AgentOptions::default() };
+            let agent = Agent::new(nodes?, options);
+            agent.run(Arc::new(transport), stop).await.context("the agents gave up")
+        }
+    }
+
+    fn nodes(&self) -> anyhow::Result<Vec<AgentNode>> {
+        let mut nodes: Vec<_> =
+            self.simulations.iter().flat_map(|simulation| simulation.nodes(Policy::default())).collect();
+        nodes.push(self.real_node()?);
+        Ok(nodes)
+    }
+
+    /// This machine. Its agent takes scans only, whatever it is told.
+    fn real_node(&self) -> anyhow::Result<AgentNode> {
+        let root = Path::new("/");
+        let tags = BTreeMap::from([("Patch Group".to_owned(), REAL_GROUP.to_owned())]);
+        let facts = identity::facts(self.this_machine.clone(), root, tags)?;
+        let runner = HostRunner {
+            node_id: self.this_machine.clone(),
+            operating_system: facts.operating_system,
+            can_reboot: false,
+            packages: packages::detect(root, &self.state_dir).map(Arc::from),
+            state_dir: self.state_dir.clone(),
+        };
+        Ok(AgentNode {
+            facts,
+            runner: Arc::new(runner),
+            journal: Box::new(FileJournal::open(self.state_dir.join("journal.jsonl"))?),
+            policy: Policy { scan_only: true },
+            online: true,
+        })
+    }
+}
