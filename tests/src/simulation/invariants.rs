@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, ensure};
+use jiff::Timestamp;
 use patchwave_engine::invocation::{Ending, State};
 use patchwave_engine::rollout::{Phase, Rollout};
 use patchwave_platform::store::commands::Plan;
@@ -10,6 +11,7 @@ use patchwave_platform::store::{Store, from_json};
 use patchwave_schemas::event::ErrorMode;
 use patchwave_schemas::report::Outcome;
 use patchwave_schemas::{CommandId, NodeId};
+use patchwave_workers::dispatcher::check::CHECK_EVERY;
 use sqlx::Row as _;
 
 use super::fleet::Deeds;
@@ -23,6 +25,8 @@ pub struct Invariants {
     released_at_stop: BTreeMap<CommandId, usize>,
     /// Commands that were over when they were last looked at: looked at again at the end.
     over: BTreeSet<CommandId>,
+    /// Invocations that wait for a node which is connected, and since when.
+    waiting_since: BTreeMap<(String, String), Timestamp>,
 }
 
 /// Where one invocation stands, and how often it was handed over.
@@ -52,6 +56,30 @@ impl Invariants {
     /// The invariant that does not hold.
     pub async fn check_all(&mut self, store: &Store, deeds: &Deeds) -> anyhow::Result<()> {
         self.check_commands(store, deeds, true).await
+    }
+
+    /// An invocation waits for its node only while that node is away, give or take two looks of
+    /// its rollout's check.
+    ///
+    /// # Errors
+    /// The invocation that is forgotten.
+    pub async fn check_nobody_is_forgotten(&mut self, store: &Store, now: Timestamp) -> anyhow::Result<()> {
+        let rows = sqlx::query(
+            "SELECT i.command_id, i.node_id FROM invocations i JOIN nodes n ON n.node_id = i.node_id
+             WHERE i.state = 'waiting' AND n.address IS NOT NULL",
+        )
+        .fetch_all(store.reader())
+        .await?;
+        let mut still = BTreeMap::new();
+        for row in rows {
+            let key = (row.get::<String, _>("command_id"), row.get::<String, _>("node_id"));
+            let since = self.waiting_since.get(&key).copied().unwrap_or(now);
+            let waited = now.duration_since(since);
+            ensure!(waited <= CHECK_EVERY * 2, "{} waits for {}, which is connected", key.0, key.1);
+            still.insert(key, since);
+        }
+        self.waiting_since = still;
+        Ok(())
     }
 
     async fn check_commands(&mut self, store: &Store, deeds: &Deeds, all: bool) -> anyhow::Result<()> {

@@ -155,6 +155,7 @@ impl World {
                 }
             }
             self.invariants.check(&self.context.store, &self.deeds).await?;
+            self.invariants.check_nobody_is_forgotten(&self.context.store, self.now).await?;
         }
         self.summary.commands = self.context.store.commands(None, 1_000).await?.len();
         for window in &self.windows {
@@ -227,7 +228,7 @@ impl World {
             inputs.push(H::decode(&delivery).with_context(|| String::from_utf8_lossy(body).into_owned())?);
         }
         let applied = H::apply(&self.context.store, &inputs, self.now).await?;
-        for (index, reason) in &applied.refused {
+        if let Some((index, reason)) = applied.refused.first() {
             bail!("{} refused a message: {reason}: {}", H::QUEUE.role(), String::from_utf8_lossy(&bodies[*index]));
         }
         Ok(applied.effects)

@@ -1,0 +1,83 @@
+#!/bin/sh
+# Draws the passwords of a new installation and writes what each service needs into that service's
+# own directory. Runs before everything else, at every start; does nothing when it has run before.
+#
+#     make-secrets.sh [DIRECTORY]
+#
+# Readers have different users, so files are readable by all: what keeps a service from another's
+# secrets is that its container does not mount them.
+set -eu
+umask 022
+
+root=${1:-/secrets}
+# Written last: without it a run was cut short, and nobody has started with what it drew.
+done_mark=$root/server/complete
+[ ! -e "$done_mark" ] || exit 0
+
+# 32 random bytes, as hex: safe in URLs, in JSON and in configuration files.
+draw() {
+    od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n'
+}
+
+# write FILE: standard input becomes the file, whole or not at all.
+write() {
+    cat >"$root/$1.new"
+    chmod 0444 "$root/$1.new"
+    mv -f "$root/$1.new" "$root/$1"
+}
+
+# RabbitMQ's rabbit_password_hashing_sha256: base64(salt + sha256(salt + password)), salt of 4 bytes.
+rabbitmq_hash() {
+    salt=$(od -An -v -tx1 -N4 /dev/urandom | tr -d ' \n' | tr a-f A-F)
+    digest=$({
+        printf %s "$salt" | basenc --base16 --decode
+        printf %s "$1"
+    } | sha256sum | cut -d ' ' -f 1 | tr a-f A-F)
+    printf %s "$salt$digest" | basenc --base16 --decode | base64 -w 0
+}
+
+server_bus=$(draw)
+agent_bus=$(draw)
+database=$(draw)
+database_admin=$(draw)
+topics=$(draw)
+
+# The control plane owns what begins with `patchwave.`. An agent may declare and read its own queue
+# and publish reports, and nothing else; `amq.default` is what commands to nodes go through.
+# `monitoring` lets the control plane ask for the broker's file limit, and change nothing.
+write broker/definitions.json <<END
+{
+  "vhosts": [{ "name": "/" }],
+  "users": [
+    { "name": "patchwave", "password_hash": "$(rabbitmq_hash "$server_bus")",
+      "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": ["monitoring"] },
+    { "name": "agent", "password_hash": "$(rabbitmq_hash "$agent_bus")",
+      "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": [] }
+  ],
+  "permissions": [
+    { "user": "patchwave", "vhost": "/",
+      "configure": "^patchwave\\\\.", "write": "^(patchwave\\\\..*|amq\\\\.default)\$", "read": "^patchwave\\\\." },
+    { "user": "agent", "vhost": "/",
+      "configure": "^patchwave\\\\.(node|host)\\\\.", "write": "^patchwave\\\\.reports\$",
+      "read": "^patchwave\\\\.(node|host)\\\\." }
+  ]
+}
+END
+
+printf %s "$database_admin" | write database/admin
+printf %s "$database" | write database/patchwave
+
+# Publishing and subscribing to topics is all that this user can do.
+write topics/users.conf <<END
+user default off
+user patchwave on >$topics resetkeys resetchannels &patchwave:topic:* -@all +@pubsub +@connection
+END
+printf %s "$topics" | write topics/password
+
+printf 'amqp://patchwave:%s@rabbitmq:5672/%%2f' "$server_bus" | write server/bus
+printf 'postgres://patchwave:%s@postgres:5432/patchwave' "$database" | write server/store
+printf 'redis://patchwave:%s@redis:6379/0' "$topics" | write server/topics
+printf 'amqp://agent:%s@rabbitmq:5672/%%2f' "$agent_bus" | write agent/bus
+
+: | write server/complete
+echo "new passwords were drawn" >&2

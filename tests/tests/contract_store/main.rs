@@ -1,0 +1,40 @@
+//! What the store promises, asked of SQLite in a file and of PostgreSQL by the same functions.
+//!
+//! A case gets an empty database of its own. New promises are added here, for both databases.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+/// Makes `sqlite::name` and `postgres::name` of each case.
+macro_rules! contract {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::place::Place::sqlite()).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::place::Place::postgres()).await;
+            })+
+        }
+    };
+}
+
+mod errors;
+mod executions;
+mod fixtures;
+mod inventory;
+mod invocations;
+mod launch_baselines;
+mod launches;
+mod letters;
+mod nodes;
+mod outbox;
+mod place;
+mod releases;
+mod timers;
+mod transactions;
+mod windows;

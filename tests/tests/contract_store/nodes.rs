@@ -1,0 +1,187 @@
+//! Nodes: who is where, whoever said so last.
+
+use jiff::Timestamp;
+use patchwave_platform::Class;
+use patchwave_platform::store::Store;
+use patchwave_schemas::NodeId;
+use patchwave_schemas::node::OperatingSystem;
+use patchwave_schemas::report::NodeConnected;
+
+use crate::fixtures::{address, at, connect, facts, hello, node, tags};
+use crate::place::Place;
+
+contract! {
+    the_first_hello_brings_the_tags_and_later_ones_keep_the_stored_ones,
+    an_upsert_replaces_tags_but_not_the_address,
+    the_latest_session_of_a_batch_wins,
+    a_node_is_away_only_from_the_address_that_was_tried,
+    signs_of_life_are_recorded_for_known_nodes,
+    a_removed_node_is_gone,
+    facts_come_back_as_they_were_said,
+    node_lists_are_paged_by_id,
+    concurrent_batches_of_the_same_nodes_all_arrive,
+}
+
+async fn stored(store: &Store, number: usize) -> patchwave_platform::store::nodes::Node {
+    store.node(&node(number)).await.unwrap().expect("the node is stored")
+}
+
+async fn the_first_hello_brings_the_tags_and_later_ones_keep_the_stored_ones(place: Place) {
+    let store = place.open().await;
+    connect(&store, &[hello(1, "a", &[("Env", "test")])], at(1)).await;
+    assert_eq!(stored(&store, 1).await.facts.tags, tags(&[("Env", "test")]));
+
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.lock_node_tags(&node(1)).await.unwrap(), Some(tags(&[("Env", "test")])));
+    assert!(tx.set_node_tags(&node(1), &tags(&[("Env", "prod")])).await.unwrap());
+    assert_eq!(tx.lock_node_tags(&node(2)).await.unwrap(), None);
+    assert!(!tx.set_node_tags(&node(2), &tags(&[])).await.unwrap());
+    tx.commit().await.unwrap();
+
+    let mut again = hello(1, "b", &[("Env", "test"), ("More", "x")]);
+    again.facts.computer_name = "renamed".to_owned();
+    connect(&store, &[again], at(2)).await;
+    let known = stored(&store, 1).await;
+    assert_eq!(known.facts.tags, tags(&[("Env", "prod")]));
+    assert_eq!(known.facts.computer_name, "renamed");
+    assert_eq!(known.address, Some(address(1, "b")));
+    assert_eq!((known.registered_at, known.last_contact_at), (at(1), at(2)));
+}
+
+async fn an_upsert_replaces_tags_but_not_the_address(place: Place) {
+    let store = place.open().await;
+    connect(&store, &[hello(1, "a", &[("Env", "test")])], at(1)).await;
+    let mut tx = store.begin().await.unwrap();
+    tx.put_node(&facts(1, &[("Role", "db")]), at(2)).await.unwrap();
+    tx.put_node(&facts(2, &[("Role", "web")]), at(2)).await.unwrap();
+    tx.commit().await.unwrap();
+    let known = stored(&store, 1).await;
+    assert_eq!(known.facts.tags, tags(&[("Role", "db")]));
+    assert_eq!(known.address, Some(address(1, "a")));
+    assert_eq!(stored(&store, 2).await.address, None);
+}
+
+async fn the_latest_session_of_a_batch_wins(place: Place) {
+    let store = place.open().await;
+    let batch = [hello(1, "a", &[]), hello(2, "x", &[]), hello(1, "c", &[]), hello(1, "b", &[])];
+    connect(&store, &batch, at(1)).await;
+    assert_eq!(stored(&store, 1).await.address, Some(address(1, "b")));
+    assert_eq!(stored(&store, 2).await.address, Some(address(2, "x")));
+    connect(&store, &[hello(1, "a", &[])], at(2)).await;
+    assert_eq!(stored(&store, 1).await.address, Some(address(1, "a")));
+}
+
+async fn a_node_is_away_only_from_the_address_that_was_tried(place: Place) {
+    let store = place.open().await;
+    connect(&store, &[hello(1, "new", &[]), hello(2, "same", &[])], at(1)).await;
+    let mut tx = store.begin().await.unwrap();
+    tx.nodes_away(&[]).await.unwrap();
+    let tried = [(1, "old"), (2, "same"), (3, "unknown")];
+    tx.nodes_away(&tried.map(|(number, session)| (node(number), address(number, session)))).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(stored(&store, 1).await.address, Some(address(1, "new")));
+    assert_eq!(stored(&store, 2).await.address, None);
+    assert_eq!(store.node(&node(3)).await.unwrap(), None);
+}
+
+async fn signs_of_life_are_recorded_for_known_nodes(place: Place) {
+    let store = place.open().await;
+    connect(&store, &[hello(1, "a", &[]), hello(2, "a", &[])], at(1)).await;
+    let mut tx = store.begin().await.unwrap();
+    tx.nodes_alive(&[], at(5)).await.unwrap();
+    tx.nodes_alive(&[node(1), node(1), node(3)], at(5)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(stored(&store, 1).await.last_contact_at, at(5));
+    assert_eq!(stored(&store, 2).await.last_contact_at, at(1));
+    assert_eq!(store.node(&node(3)).await.unwrap(), None);
+}
+
+async fn a_removed_node_is_gone(place: Place) {
+    let store = place.open().await;
+    connect(&store, &[hello(1, "a", &[])], at(1)).await;
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.remove_node(&node(1)).await.unwrap());
+    assert!(!tx.remove_node(&node(1)).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(store.node(&node(1)).await.unwrap(), None);
+}
+
+async fn facts_come_back_as_they_were_said(place: Place) {
+    let store = place.open().await;
+    let mut hello = hello(1, "a", &[("Quote's \"key\"", "žluť 🐎 \\ %_"), ("empty", "")]);
+    hello.facts.computer_name = "12".to_owned();
+    hello.facts.operating_system = OperatingSystem::AmazonLinux2;
+    hello.facts.platform_version = "007".to_owned();
+    hello.facts.ip_address = None;
+    hello.facts.simulated = false;
+    connect(&store, &[hello.clone()], at(1)).await;
+    assert_eq!(stored(&store, 1).await.facts, hello.facts);
+    assert_eq!(store.nodes().await.unwrap().len(), 1);
+    let mut tx = store.begin().await.unwrap();
+    let candidates = tx.candidates(None).await.unwrap();
+    assert_eq!(candidates.len(), 1);
+    assert_eq!(candidates[0].tags, hello.facts.tags);
+    assert_eq!(candidates[0].operating_system, OperatingSystem::AmazonLinux2);
+    assert_eq!(tx.candidates(Some(&[node(2)])).await.unwrap(), []);
+    assert_eq!(tx.candidates(Some(&[])).await.unwrap(), []);
+}
+
+async fn node_lists_are_paged_by_id(place: Place) {
+    let store = place.open().await;
+    let hellos: Vec<_> = (0..5).map(|number| hello(number, "a", &[])).collect();
+    connect(&store, &hellos, at(1)).await;
+    let ids = |nodes: Vec<patchwave_platform::store::nodes::Node>| -> Vec<NodeId> {
+        nodes.into_iter().map(|node| node.facts.node_id).collect()
+    };
+    assert_eq!(ids(store.nodes_after("", 2).await.unwrap()), [node(0), node(1)]);
+    assert_eq!(ids(store.nodes_after(node(1).as_str(), 10).await.unwrap()), [node(2), node(3), node(4)]);
+    assert_eq!(ids(store.nodes_named(&[node(3), node(9), node(1)]).await.unwrap()), [node(1), node(3)]);
+    assert_eq!(ids(store.nodes_named(&[]).await.unwrap()), [] as [NodeId; 0]);
+}
+
+/// Repeats a batch as a handler does, but only if the store says that this is of use.
+async fn connect_with_patience(store: &Store, hellos: &[NodeConnected], away: &[(NodeId, String)], now: Timestamp) {
+    for _ in 0..50 {
+        let attempt = async {
+            let mut tx = store.begin().await?;
+            tx.nodes_connected(hellos, now).await?;
+            let alive: Vec<_> = hellos.iter().map(|hello| hello.facts.node_id.clone()).collect();
+            tx.nodes_alive(&alive, now).await?;
+            tx.nodes_away(away).await?;
+            tx.commit().await
+        };
+        match attempt.await {
+            Ok(()) => return,
+            Err(error) => assert_eq!(error.class(), Class::Transient, "{error:?}"),
+        }
+    }
+    panic!("a batch was never taken");
+}
+
+async fn concurrent_batches_of_the_same_nodes_all_arrive(place: Place) {
+    const NODES: usize = 200;
+    let stores = [place.open().await, place.open().await];
+    let writers: Vec<_> = (0..6_usize)
+        .map(|writer| {
+            let store = stores[writer % 2].clone();
+            tokio::spawn(async move {
+                let session = format!("w{writer}");
+                let mut batch: Vec<_> = (0..NODES).map(|number| hello(number, &session, &[])).collect();
+                batch.rotate_left(writer * 31);
+                if writer % 2 == 1 {
+                    batch.reverse();
+                }
+                let away: Vec<_> = (0..NODES).rev().map(|number| (node(number), "nowhere".to_owned())).collect();
+                for round in 0..5 {
+                    connect_with_patience(&store, &batch, &away, at(round)).await;
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let nodes = stores[0].nodes().await.unwrap();
+    assert_eq!(nodes.len(), NODES);
+    assert!(nodes.iter().all(|node| node.address.is_some() && node.last_contact_at == at(4)));
+}
