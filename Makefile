@@ -33,4 +33,4 @@ up: ## Run the whole system in containers
 	docker compose up --build
 
 simulate: ## Simulate COUNT seeds, or replay one: make simulate SEED=42
-	SEED=$(SEED) COUNT=$(COUNT) cargo test --release -p patchwave-tests --test simulation -- --nocapture
+	$(if $(SEED),PATCHWAVE_SEED=$(SEED),PATCHWAVE_SEEDS=$(COUNT)) cargo test -p patchwave-tests --test simulation -- --nocapture
