@@ -227,22 +227,37 @@ pub async fn carry_out(context: &Context, payloads: &mut Payloads, mut effects: 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Carries effects out once; returns what follows from commands that came back.
-///
-/// # Errors
-/// The bus's, the store's or the topic server's; what was not done is repeated by the sweeps.
-pub async fn round(
+async fn round(
     context: &Context,
     payloads: &mut Payloads,
     effects: Effects,
     now: Timestamp,
 ) -> Result<Effects, AnyError> {
+    let returned = publish(context, payloads, effects, now).await?;
+    if returned.is_empty() {
+        return Ok(Effects::default());
+    }
+    debug!(commands = returned.len(), "commands came back: their nodes are not connected");
+    Ok(dispatcher::returned::apply(&context.store, &returned, now).await?)
+}
+
+/// Publishes what is to be published; returns the commands that came back from the bus.
+///
+/// # Errors
+/// The bus's, the store's or the topic server's; what was not done is repeated by the sweeps.
+pub async fn publish(
+    context: &Context,
+    payloads: &mut Payloads,
+    effects: Effects,
+    now: Timestamp,
+) -> Result<Vec<NodeDelivery>, AnyError> {
     let Effects { outbox, deliveries, news } = effects;
     let mut outgoing: Vec<_> = outbox.iter().map(OutboxMessage::outgoing).collect();
     outgoing.extend(payloads.messages(&context.store, &deliveries, now).await?);
-    let mut next = Effects::default();
+    let mut returned = Vec::new();
     if !outgoing.is_empty() {
         let published = context.bus.publish(&outgoing).await?;
-        let returned: Vec<_> = published[outbox.len()..]
+        returned = published[outbox.len()..]
             .iter()
             .zip(deliveries)
             .filter(|(answer, _)| **answer == Published::Returned)
@@ -254,15 +269,11 @@ pub async fn round(
             tx.dequeue(&ids).await?;
             tx.commit().await?;
         }
-        if !returned.is_empty() {
-            debug!(commands = returned.len(), "commands came back: their nodes are not connected");
-            next = dispatcher::returned::apply(&context.store, &returned, now).await?;
-        }
     }
     if !news.is_empty() {
         publish_news(context, &news, now).await?;
     }
-    Ok(next)
+    Ok(returned)
 }
 
 /// Publishes stored notifications to live subscribers.

@@ -15,7 +15,7 @@ use patchwave_schemas::event::{
 };
 use patchwave_schemas::topology::WorkQueue;
 use patchwave_schemas::{CommandId, WindowId, WindowTargetId, WindowTaskId};
-use patchwave_workers::effects::{Effects, Payloads, round};
+use patchwave_workers::effects::{Effects, NodeDelivery, Payloads, publish};
 use patchwave_workers::runtime::Handler;
 use patchwave_workers::{Context, collector, dead, dispatcher, inventory, notifier, resolver};
 use rand::RngExt as _;
@@ -43,6 +43,8 @@ pub struct World {
     deeds: Deeds,
     invariants: Invariants,
     windows: Vec<WindowId>,
+    /// Commands that came back from the bus, and are not handled yet.
+    returned: Vec<Vec<NodeDelivery>>,
     summary: Summary,
     trace: bool,
     _directory: tempfile::TempDir,
@@ -71,6 +73,7 @@ impl World {
             deeds: Deeds::default(),
             invariants: Invariants::default(),
             windows: Vec::new(),
+            returned: Vec::new(),
             summary: Summary::default(),
             trace,
             _directory: directory,
@@ -111,7 +114,10 @@ impl World {
     pub async fn step(&mut self) -> anyhow::Result<()> {
         self.summary.steps += 1;
         match self.rng.random_range(0..100) {
-            0..40 => self.deliver().await?,
+            0..34 => self.deliver().await?,
+            34..40 => {
+                self.take_back().await?;
+            }
             40..65 => self.some_node()?,
             65..80 => self.pass_time().await?,
             80..84 => self.sweep().await?,
@@ -146,7 +152,7 @@ impl World {
             let queue = self.network.wires().busy().first().copied();
             if let Some(queue) = queue {
                 self.deliver_from(queue, 8, Crash::Never).await?;
-            } else if !self.all_nodes()? {
+            } else if !self.take_back().await? && !self.all_nodes()? {
                 let before = self.now;
                 self.pass_time_calmly().await?;
                 self.sweep_calmly().await?;
@@ -234,16 +240,34 @@ impl World {
         Ok(applied.effects)
     }
 
-    async fn carry_out(&self, effects: Effects) {
-        let mut payloads = Payloads::default();
-        let mut effects = effects;
-        while !effects.is_empty() {
-            match round(&self.context, &mut payloads, effects, self.now).await {
-                Ok(next) => effects = next,
-                // The process died publishing; the sweeps take over.
-                Err(_) => return,
-            }
+    /// Publishes; what comes back is looked at later, like any answer of a bus.
+    async fn carry_out(&mut self, effects: Effects) {
+        if effects.is_empty() {
+            return;
         }
+        // An error means that the process died publishing: the sweeps take over.
+        if let Ok(returned) = publish(&self.context, &mut Payloads::default(), effects, self.now).await
+            && !returned.is_empty()
+        {
+            self.returned.push(returned);
+        }
+    }
+
+    /// Handles commands that came back, unless their publisher died meanwhile.
+    async fn take_back(&mut self) -> anyhow::Result<bool> {
+        if self.returned.is_empty() {
+            return Ok(false);
+        }
+        let index = self.rng.random_range(0..self.returned.len());
+        let returned = self.returned.swap_remove(index);
+        if self.network.wires().faulty && self.rng.random_bool(0.1) {
+            self.summary.crashes += 1;
+            return Ok(true);
+        }
+        self.say(|| format!("{} commands came back", returned.len()));
+        let effects = dispatcher::returned::apply(&self.context.store, &returned, self.now).await?;
+        self.carry_out(effects).await;
+        Ok(true)
     }
 
     fn publish(&self, message: &OutboxMessage) {
@@ -270,7 +294,7 @@ impl World {
         Ok(())
     }
 
-    async fn flush(&self, messages: Vec<OutboxMessage>) -> anyhow::Result<()> {
+    async fn flush(&mut self, messages: Vec<OutboxMessage>) -> anyhow::Result<()> {
         self.carry_out(Effects { outbox: messages, ..Effects::default() }).await;
         Ok(())
     }
