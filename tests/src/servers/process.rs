@@ -60,6 +60,11 @@ impl Process {
         Ok(())
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Sends `signal` and waits for the end; kills it when it takes too long.
     pub(crate) fn end(mut self, signal: libc::c_int) -> anyhow::Result<ExitStatus> {
         send_signal(self.child.id(), signal);

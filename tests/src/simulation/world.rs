@@ -118,10 +118,10 @@ impl World {
             34..40 => {
                 self.take_back().await?;
             }
-            40..65 => self.some_node()?,
-            65..80 => self.pass_time().await?,
-            80..84 => self.sweep().await?,
-            84..88 => self.node_trouble()?,
+            40..62 => self.some_node()?,
+            62..74 => self.pass_time().await?,
+            74..77 => self.sweep().await?,
+            77..88 => self.node_trouble()?,
             88..92 => self.request_command().await?,
             92..95 => self.request_window()?,
             95..97 => self.cancel().await?,

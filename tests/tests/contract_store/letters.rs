@@ -17,6 +17,7 @@ contract! {
     published_notifications_are_not_offered_again,
     notifications_are_listed_newest_first_by_topic_and_page,
     the_same_letter_is_buried_once,
+    a_letter_that_was_buried_again_is_not_forgotten,
     a_deleted_letter_is_gone,
     dead_letters_are_listed_newest_first_page_by_page,
     a_known_token_is_answered_as_before,
@@ -87,11 +88,23 @@ async fn the_same_letter_is_buried_once(place: Place) {
     let store = place.open().await;
     // Whatever bytes somebody published.
     let body = b"\xff{\0\x01\"it's\" \xf0\x9f\x90\x8e";
-    bury(&store, &[letter(body, 1), letter(body, 9)]).await;
-    assert_eq!(store.dead_letters(None, 10).await.unwrap(), [letter(body, 1)]);
+    bury(&store, &[letter(body, 1), letter(body, 9), letter(body, 5)]).await;
+    assert_eq!(store.dead_letters(None, 10).await.unwrap(), [letter(body, 9)]);
     let id = letter(body, 1).dead_letter_id;
-    assert_eq!(store.dead_letter(id).await.unwrap(), Some(letter(body, 1)));
+    assert_eq!(store.dead_letter(id).await.unwrap(), Some(letter(body, 9)));
     assert_eq!(store.figures(at(0)).await.unwrap().dead_letters, 1);
+}
+
+async fn a_letter_that_was_buried_again_is_not_forgotten(place: Place) {
+    let store = place.open().await;
+    bury(&store, &[letter(b"a", 1), letter(b"b", 1)]).await;
+    // Replayed, and given up again before its replay was noted.
+    bury(&store, &[letter(b"a", 2)]).await;
+    let mut tx = store.begin().await.unwrap();
+    assert!(!tx.forget_dead_letter(&letter(b"a", 1)).await.unwrap());
+    assert!(tx.forget_dead_letter(&letter(b"b", 1)).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(store.dead_letters(None, 10).await.unwrap(), [letter(b"a", 2)]);
 }
 
 async fn a_deleted_letter_is_gone(place: Place) {

@@ -1,0 +1,142 @@
+//! The server side: the roles of `patchwave` as one process or as several.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{Api, Program, eventually};
+use crate::servers::process::{free_port, temp_dir};
+use crate::servers::shared;
+
+/// What the roles stand on.
+#[derive(Debug, Clone)]
+pub struct Urls {
+    /// `embedded` or a virtual host of RabbitMQ.
+    pub bus: String,
+    /// A database of PostgreSQL, or `None` for the SQLite file in the data directory.
+    pub store: Option<String>,
+    /// `embedded` or Redis.
+    pub topics: String,
+}
+
+impl Urls {
+    /// A fresh virtual host and a fresh database on the servers that all tests share.
+    ///
+    /// # Errors
+    /// When the test was started without them.
+    pub fn shared(name: &str) -> anyhow::Result<Self> {
+        let servers = shared()?;
+        let store = Some(servers.database(&name.replace('-', "_"))?);
+        Ok(Self { bus: servers.vhost(name)?, store, topics: servers.redis_url().to_owned() })
+    }
+
+    /// No other program.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self { bus: "embedded".to_owned(), store: None, topics: "embedded".to_owned() }
+    }
+}
+
+/// A subcommand of `patchwave` that runs until it is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Every role.
+    Up,
+    /// The scheduler alone.
+    Scheduler,
+    /// A worker of all queues.
+    Worker,
+    /// The API alone.
+    Api,
+}
+
+impl Role {
+    const fn subcommand(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Scheduler => "scheduler",
+            Self::Worker => "worker",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// A running control plane with an API on a free port.
+#[derive(Debug)]
+pub struct System {
+    api: Api,
+    urls: Urls,
+    programs: Vec<(Role, Program)>,
+    // Last, so that it is removed after the programs are gone.
+    directory: TempDir,
+}
+
+impl System {
+    /// Starts `roles`, one process each, and waits until the API is ready.
+    ///
+    /// # Errors
+    /// When a program was not built or does not start.
+    pub async fn start(urls: Urls, roles: &[Role]) -> anyhow::Result<Self> {
+        let directory = temp_dir("system")?;
+        let port = free_port(None)?;
+        let mut programs = Vec::new();
+        for (number, role) in roles.iter().enumerate() {
+            let log = format!("{}-{number}", role.subcommand());
+            let mut arguments = vec![
+                role.subcommand().to_owned(),
+                "--listen".to_owned(),
+                format!("127.0.0.1:{port}"),
+                "--data-dir".to_owned(),
+                directory.path().join("data").display().to_string(),
+                "--bus".to_owned(),
+                urls.bus.clone(),
+                "--topics".to_owned(),
+                urls.topics.clone(),
+            ];
+            arguments.extend(urls.store.iter().flat_map(|url| ["--store".to_owned(), url.clone()]));
+            programs.push((*role, Program::start("patchwave", arguments, directory.path(), &log)?));
+        }
+        let system = Self { api: Api::new(port), urls, programs, directory };
+        eventually("the API is ready", async || system.api.is_ready().await.then_some(())).await;
+        Ok(system)
+    }
+
+    /// A client of its API.
+    #[must_use]
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// What it stands on.
+    #[must_use]
+    pub fn urls(&self) -> &Urls {
+        &self.urls
+    }
+
+    /// Where its programs keep their files and logs; removed with it.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Its processes with this role.
+    pub fn programs(&mut self, role: Role) -> impl Iterator<Item = &mut Program> {
+        self.programs.iter_mut().filter(move |(one, _)| *one == role).map(|(_, program)| program)
+    }
+
+    /// Whether every process runs.
+    pub fn is_running(&mut self) -> bool {
+        self.programs.iter_mut().all(|(_, program)| program.is_running())
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The files are gone in a moment.
+            for (_, program) in &self.programs {
+                eprintln!("{}", program.log_tail());
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The main job with real programs: servers, agents, RabbitMQ, PostgreSQL, Redis, HTTP.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod embedded;
+mod offline;
+mod rollouts;
+mod this_machine;
+mod window;
