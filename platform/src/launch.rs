@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::documents::{self, DocumentError};
 use patchwave_engine::limits::{DEFAULT_CONCURRENCY, DEFAULT_ERRORS, Limit, LimitError};
 use patchwave_engine::rollout::Rollout;
 use patchwave_engine::targets::{TargetError, TargetNode, TargetSpec, patch_group, stable_order};
 use patchwave_schemas::baseline::BaselineSnapshot;
-use patchwave_schemas::event::{CommandRequested, RolloutStarted, Target};
+use patchwave_schemas::event::{CommandRequested, RolloutStarted, Target, Timer};
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::node::OperatingSystem;
 use patchwave_schemas::{CommandId, NodeId, TaskExecutionId, WindowExecutionId};
@@ -30,6 +30,8 @@ const INSTANCE_IDS_MAX: usize = 50;
 const COMMENT_CHARS_MAX: usize = 100;
 /// Delivery timeout when none is given, in seconds (SSM).
 const DELIVERY_SECONDS: u32 = 3_600;
+/// First look at a rollout after it was stored.
+const CHECK_AFTER: SignedDuration = SignedDuration::from_secs(15);
 /// Invocations above which fresh statistics pay for themselves on PostgreSQL.
 const ANALYZE_FROM: usize = 500;
 
@@ -170,6 +172,8 @@ pub async fn launch(tx: &mut Tx, launch: Launch, now: Timestamp) -> Result<Launc
         tx.analyze_invocations().await?;
     }
 
+    // Should the event below be lost with its broker, the first check starts the rollout.
+    tx.set_timer(&Timer::RolloutCheck { command_id: launch.command_id }, now + CHECK_AFTER).await?;
     let id = derived_uuid("rollout started:", &launch.command_id.to_string());
     let started =
         OutboxMessage::event(id, "/patchwave/resolver", now, RolloutStarted { command_id: launch.command_id });

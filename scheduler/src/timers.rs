@@ -1,8 +1,9 @@
 //! Timers that are due become events, and windows re-arm theirs.
 
 use jiff::Timestamp;
+use patchwave_platform::Class;
 use patchwave_platform::bus::Bus;
-use patchwave_platform::outbox;
+use patchwave_platform::outbox::{self, Chain};
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::{Error, Store};
 use patchwave_schemas::WindowId;
@@ -32,7 +33,14 @@ pub async fn tick(store: &Store, now: Timestamp) -> Result<Vec<OutboxMessage>, E
     let mut messages = Vec::new();
     for (timer, due_at) in store.due_windows(now, BATCH).await? {
         if let Timer::Window { window_id } = &timer {
-            messages.extend(fire_window(store, window_id, &timer, due_at, now).await?);
+            match fire_window(store, window_id, &timer, due_at, now).await {
+                Ok(fired) => messages.extend(fired),
+                // One unreadable window must not stop the clock of the others.
+                Err(error) if error.class() == Class::Rejected => {
+                    warn!(window.id = %window_id, error = %Chain(&error), "a window cannot be fired");
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
     let mut tx = store.begin().await?;

@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::ids::NodeId;
+
 /// Content type of a message body.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
@@ -75,6 +77,17 @@ impl<T: Message> CloudEvent<T> {
         self
     }
 
+    /// Checks that a report about `node` comes from that node.
+    ///
+    /// # Errors
+    /// [`DecodeError::OtherSpeaker`].
+    pub fn spoken_by(&self, node: &NodeId) -> Result<(), DecodeError> {
+        match self.source.strip_prefix("/node/") {
+            Some(speaker) if speaker == node.as_str() => Ok(()),
+            _ => Err(DecodeError::OtherSpeaker { speaker: self.source.clone(), node: node.to_string() }),
+        }
+    }
+
     /// The event as the bytes of a message body.
     ///
     /// # Panics
@@ -91,7 +104,7 @@ impl<T: Message> CloudEvent<T> {
     /// [`DecodeError`] when the body is not JSON, not a CloudEvent, or of another type or version.
     pub fn from_bytes(body: &[u8]) -> Result<Self, DecodeError> {
         let event: Self =
-            serde_json::from_slice(body).map_err(|source| DecodeError::Malformed { expected: T::TYPE, source })?;
+            serde_json::from_slice(body).map_err(|source| DecodeError::malformed::<Self>(T::TYPE, body, source))?;
         if event.specversion != SPEC_VERSION {
             return Err(DecodeError::SpecVersion { found: event.specversion });
         }
@@ -123,7 +136,7 @@ impl Head {
     /// [`DecodeError`] when the body is not a CloudEvent 1.0.
     pub fn from_bytes(body: &[u8]) -> Result<Self, DecodeError> {
         let head: Self = serde_json::from_slice(body)
-            .map_err(|source| DecodeError::Malformed { expected: "CloudEvents 1.0", source })?;
+            .map_err(|source| DecodeError::malformed::<Self>("CloudEvents 1.0", body, source))?;
         if head.specversion != SPEC_VERSION {
             return Err(DecodeError::SpecVersion { found: head.specversion });
         }
@@ -135,10 +148,12 @@ impl Head {
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Not JSON, or JSON that lacks or misshapes a field.
-    #[error("body is not a valid {expected} message")]
+    #[error("body is not a valid {expected} message at `{field}`")]
     Malformed {
         /// The type that was expected.
         expected: &'static str,
+        /// Path of the field that is wrong or lacks one; `.` for the whole body.
+        field: String,
         /// Position and reason.
         #[source]
         source: serde_json::Error,
@@ -165,10 +180,26 @@ pub enum DecodeError {
         /// The node it speaks of.
         node: String,
     },
+    /// A value that its type allows and its meaning does not.
+    #[error("{problem}")]
+    Value {
+        /// The field, the value and what is allowed.
+        problem: String,
+    },
     /// A type that nobody here handles.
     #[error("no handler for messages of type `{found}` on this queue")]
     UnknownType {
         /// What the message says.
         found: String,
     },
+}
+
+impl DecodeError {
+    /// Reads the body once more to find where it is wrong: only what is wrong pays for that.
+    fn malformed<T: DeserializeOwned>(expected: &'static str, body: &[u8], source: serde_json::Error) -> Self {
+        let deserializer = &mut serde_json::Deserializer::from_slice(body);
+        let found = serde_path_to_error::deserialize::<_, T>(deserializer);
+        let field = found.err().map_or_else(|| ".".to_owned(), |error| error.path().to_string());
+        Self::Malformed { expected, field, source }
+    }
 }

@@ -54,6 +54,11 @@ impl OperatingSystem {
     }
 }
 
+/// Tags of a node at most (SSM).
+pub const TAGS_MAX: usize = 50;
+/// Characters of a tag's key, and of its value, at most (SSM).
+pub const TAG_CHARS_MAX: (usize, usize) = (128, 256);
+
 /// The facts an agent reports when it connects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFacts {
@@ -79,4 +84,63 @@ pub struct NodeFacts {
     /// plane's tags are the truth.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+}
+
+impl NodeFacts {
+    /// Checks what the types do not: SSM's limits on tags, and that no text holds a control
+    /// character, which no database or terminal is to meet.
+    ///
+    /// # Errors
+    /// A sentence that names the field, the value and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        if self.tags.len() > TAGS_MAX {
+            return Err(format!("tags: {} were given; at most {TAGS_MAX} are allowed", self.tags.len()));
+        }
+        let (key_max, value_max) = TAG_CHARS_MAX;
+        for (key, value) in &self.tags {
+            if key.is_empty() || key.chars().count() > key_max {
+                return Err(format!("tags: key {key:?}; allowed are 1 to {key_max} characters"));
+            }
+            if value.chars().count() > value_max {
+                return Err(format!("tags: value {value:?} of {key:?}; allowed are up to {value_max} characters"));
+            }
+        }
+        let texts = [&self.computer_name, &self.platform_name, &self.platform_version, &self.agent_version];
+        let tags = self.tags.iter().flat_map(|(key, value)| [key, value]);
+        match texts.into_iter().chain(&self.ip_address).chain(tags).find(|text| text.chars().any(char::is_control)) {
+            Some(text) => Err(format!("{text:?} holds a control character; none is allowed")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(tags: &[(&str, &str)]) -> NodeFacts {
+        NodeFacts {
+            node_id: NodeId::from_bits(1),
+            computer_name: "web-1".to_owned(),
+            operating_system: OperatingSystem::Debian,
+            platform_name: "Debian GNU/Linux".to_owned(),
+            platform_version: "12".to_owned(),
+            agent_version: "0.1.0".to_owned(),
+            ip_address: None,
+            simulated: false,
+            tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn tags_beyond_ssms_limits_and_control_characters_are_refused() {
+        assert_eq!(facts(&[("Patch Group", "canary"), ("empty", "")]).check(), Ok(()));
+        let long = "x".repeat(257);
+        for (tags, needle) in
+            [([("", "v")], "1 to 128"), ([("k", long.as_str())], "up to 256"), ([("k", "a\0b")], "control character")]
+        {
+            let error = facts(&tags).check().expect_err(needle);
+            assert!(error.contains(needle), "{error}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::invocation::{Ending, State};
-use patchwave_engine::rollout::{Arrival, Cause, Effect, Event, Move, Place, Status};
+use patchwave_engine::rollout::{Arrival, Cause, Effect, Event, Move, Place};
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::commands::{LockedRollout, Plan};
 use patchwave_platform::store::invocations::{Change, Release};
@@ -56,7 +56,7 @@ pub async fn advance(
                 Effect::Stopped(Cause::Errors) => crossed = true,
                 // Said by the change of status below.
                 Effect::Stopped(_) => {}
-                Effect::Finished(status) => outbox.push(finish(tx, locked, status, now).await?),
+                Effect::Finished(_) => outbox.push(finish(tx, locked, now).await?),
             }
         }
     }
@@ -97,7 +97,7 @@ async fn release(
         )));
     }
     let (reachable, away): (Vec<_>, Vec<_>) = released.into_iter().partition(|one| one.address.is_some());
-    effects.deliveries.extend(reachable.into_iter().filter_map(|one| run_order(command, &locked.plan, one)));
+    effects.deliveries.extend(reachable.into_iter().filter_map(|one| run_order(command, &locked.plan, one, true)));
     let changes: Vec<_> = away
         .into_iter()
         .map(|one| Change {
@@ -124,22 +124,27 @@ fn start_before(plan: &Plan, released_at: Timestamp) -> Timestamp {
 }
 
 /// The message that makes a node run its invocation; `None` when it is known to be away.
+///
+/// `released` says that it was given a slot just now. Every delivery before that came back, or the
+/// invocation would not have been waiting; so if this one comes back too, the slot is free.
 #[must_use]
-pub fn run_order(command: CommandId, plan: &Plan, one: Release) -> Option<NodeDelivery> {
+pub fn run_order(command: CommandId, plan: &Plan, one: Release, released: bool) -> Option<NodeDelivery> {
     let order = Order::Run {
         baseline_key: one.baseline_key,
         not_before: one.released_at,
         not_after: start_before(plan, one.released_at),
     };
     let address = one.address?;
-    Some(NodeDelivery { command_id: command, node_id: one.node_id, address, order, attempt: one.attempt })
+    let (node_id, attempt) = (one.node_id, one.attempt);
+    Some(NodeDelivery { command_id: command, node_id, address, order, attempt, frees_slot: released })
 }
 
 /// The message that makes a node stop its invocation; `None` when it is known to be away.
 #[must_use]
 pub fn cancel_order(command: CommandId, one: Release) -> Option<NodeDelivery> {
     let address = one.address?;
-    Some(NodeDelivery { command_id: command, node_id: one.node_id, address, order: Order::Cancel, attempt: i64::MAX })
+    let (node_id, attempt) = (one.node_id, one.attempt);
+    Some(NodeDelivery { command_id: command, node_id, address, order: Order::Cancel, attempt, frees_slot: false })
 }
 
 async fn cancel_in_flight(
@@ -166,12 +171,7 @@ async fn cancel_in_flight(
     Ok(())
 }
 
-async fn finish(
-    tx: &mut Tx,
-    locked: &LockedRollout,
-    _status: Status,
-    now: Timestamp,
-) -> Result<OutboxMessage, HandlerError> {
+async fn finish(tx: &mut Tx, locked: &LockedRollout, now: Timestamp) -> Result<OutboxMessage, HandlerError> {
     let command = locked.command_id;
     tx.clear_timer(&Timer::RolloutCheck { command_id: command }).await?;
     let finished = RolloutFinished {

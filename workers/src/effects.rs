@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
+use patchwave_platform::Class;
 use patchwave_platform::bus::{Outgoing, Published, Route};
 use patchwave_platform::outbox::Chain;
 use patchwave_platform::store::commands::CommandPayload;
@@ -27,6 +29,11 @@ use crate::{Context, HandlerError, dispatcher};
 /// Times that commands which came back may free slots for others that come back, before the rest
 /// is left to the rollout's check. Each round is one transaction.
 const ROUNDS_MAX: usize = 10_000;
+/// Tries to record that commands came back, before their slots stay taken until the deadline:
+/// about a minute.
+const TAKE_BACK_TRIES: usize = 6;
+/// Commands whose messages are made and published at a time: what bounds the memory of a release.
+const DELIVERIES_MAX: usize = 1_024;
 /// Commands whose payload is kept at hand.
 const PAYLOADS_MAX: usize = 64;
 
@@ -67,9 +74,11 @@ pub struct NodeDelivery {
     pub address: String,
     /// What it is told.
     pub order: Order,
-    /// 1 for the first delivery of an invocation: only that one gives its slot back when the bus
-    /// returns it.
+    /// Deliveries of this invocation so far, this one included.
     pub attempt: i64,
+    /// Whether it gives its slot back when the bus returns it. Not when it repeats a delivery that
+    /// may have arrived.
+    pub frees_slot: bool,
 }
 
 /// What a node is told.
@@ -213,8 +222,12 @@ pub async fn carry_out(context: &Context, payloads: &mut Payloads, mut effects: 
         if effects.is_empty() {
             return;
         }
+        let rest = effects.deliveries.split_off(effects.deliveries.len().min(DELIVERIES_MAX));
         match round(context, payloads, effects, Timestamp::now()).await {
-            Ok(next) => effects = next,
+            Ok(next) => {
+                effects = next;
+                effects.deliveries.splice(0..0, rest);
+            }
             Err(error) => {
                 warn!(error = %Chain(&*error), "effects are left to the sweeps");
                 return;
@@ -238,7 +251,9 @@ async fn round(
         return Ok(Effects::default());
     }
     debug!(commands = returned.len(), "commands came back: their nodes are not connected");
-    Ok(dispatcher::returned::apply(&context.store, &returned, now).await?)
+    let take_back = || dispatcher::returned::apply(&context.store, &returned, now);
+    let policy = ExponentialBuilder::default().with_max_times(TAKE_BACK_TRIES).with_jitter();
+    Ok(take_back.retry(policy).when(|error| error.class() == Class::Transient).await?)
 }
 
 /// Publishes what is to be published; returns the commands that came back from the bus.
@@ -263,17 +278,31 @@ pub async fn publish(
             .filter(|(answer, _)| **answer == Published::Returned)
             .map(|(_, delivery)| delivery)
             .collect();
-        if !outbox.is_empty() {
-            let ids: Vec<_> = outbox.iter().map(|message| message.message_id).collect();
-            let mut tx = context.store.begin().await?;
-            tx.dequeue(&ids).await?;
-            tx.commit().await?;
-        }
+        forget(context, &outbox).await;
     }
-    if !news.is_empty() {
-        publish_news(context, &news, now).await?;
+    if !news.is_empty()
+        && let Err(error) = publish_news(context, &news, now).await
+    {
+        warn!(error = %Chain(&*error), "notifications are left to the sweep");
     }
     Ok(returned)
+}
+
+/// Forgets published events. Those that stay are published again, which is harmless; an answer of
+/// the bus that was lost with them would not be.
+async fn forget(context: &Context, outbox: &[OutboxMessage]) {
+    if outbox.is_empty() {
+        return;
+    }
+    let ids: Vec<_> = outbox.iter().map(|message| message.message_id).collect();
+    let forgotten = async {
+        let mut tx = context.store.begin().await?;
+        tx.dequeue(&ids).await?;
+        tx.commit().await
+    };
+    if let Err(error) = forgotten.await {
+        warn!(error = %Chain(&error), "published messages stay in the outbox and are published again");
+    }
 }
 
 /// Publishes stored notifications to live subscribers.

@@ -104,6 +104,6 @@ async fn tell(client: &Client, fleet: &Fleet, output: Output) -> anyhow::Result<
     output.line("\nCompliance by patch group:")?;
     output.line(&compliance::render(&compliance::gather(client).await?))?;
     scene.show_this_machine(fleet.this_machine()).await?;
-    output.line("\nTry next: `patchwave up`, then `patchwave window create --help`; or `patchwave demo --keep` and look around.")?;
+    output.line("\nTry next: `patchwave demo --keep`, then from another terminal `patchwave node list`, `patchwave window create --help`.")?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Commands, and the rollout of each: the one row that is locked to change any of its invocations.
 
 use jiff::Timestamp;
-use patchwave_engine::rollout::Rollout;
+use patchwave_engine::rollout::{Phase, Rollout};
 use patchwave_schemas::baseline::BaselineSnapshot;
 use patchwave_schemas::command::RenderedDocument;
 use patchwave_schemas::event::{CommandRequested, NotificationConfig, NotificationType};
@@ -39,7 +39,7 @@ pub struct Plan {
     pub rollout: Rollout,
     /// Every pending invocation has this ordinal or a higher one.
     pub cursor: i64,
-    /// Seconds an invocation may wait for its node, from its first release.
+    /// Seconds after its first release within which an invocation must start on its node.
     pub delivery_seconds: u32,
     /// Seconds its steps may take together.
     pub execution_seconds: u32,
@@ -191,6 +191,23 @@ impl Tx {
                 })
             })
             .collect()
+    }
+
+    /// What a command's rollout is doing, without locking it; `None` when it is not stored.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn rollout_phase(&mut self, command: CommandId) -> Result<Option<Phase>, Error> {
+        sqlx::query("SELECT rollout FROM commands WHERE command_id = $1")
+            .bind(command.to_string())
+            .fetch_optional(self.connection())
+            .await
+            .map_err(Error::doing("read a rollout"))?
+            .map(|row| {
+                let plan: Plan = from_json("commands.rollout", &get::<String>(&row, "rollout")?)?;
+                Ok(plan.rollout.phase)
+            })
+            .transpose()
     }
 
     /// The commands that have not ended, for a node that came back.

@@ -38,14 +38,15 @@ fn storable(text: &str) -> String {
 }
 
 impl Tx {
-    /// Stores a dead letter, once.
+    /// Stores a dead letter, once; buried again it takes the later instant.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn add_dead_letter(&mut self, letter: &DeadLetter) -> Result<(), Error> {
         sqlx::query(
             "INSERT INTO dead_letters (dead_letter_id, queue, reason, body, buried_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (dead_letter_id) DO NOTHING",
+             ON CONFLICT (dead_letter_id) DO UPDATE SET buried_at = excluded.buried_at
+             WHERE dead_letters.buried_at < excluded.buried_at",
         )
         .bind(letter.dead_letter_id.to_string())
         .bind(&letter.queue)
@@ -56,6 +57,21 @@ impl Tx {
         .await
         .map(|_| ())
         .map_err(Error::doing("store a dead letter"))
+    }
+
+    /// Removes a dead letter as it was read: one that was buried again since stays. Returns whether
+    /// it was removed.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn forget_dead_letter(&mut self, letter: &DeadLetter) -> Result<bool, Error> {
+        sqlx::query("DELETE FROM dead_letters WHERE dead_letter_id = $1 AND buried_at <= $2")
+            .bind(letter.dead_letter_id.to_string())
+            .bind(millis(letter.buried_at))
+            .execute(self.connection())
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .map_err(Error::doing("forget a dead letter"))
     }
 
     /// Removes a dead letter. Returns whether there was one.

@@ -402,7 +402,7 @@ impl Tx {
         );
         sqlx::query(sql(format!(
             "UPDATE invocations SET state = r.state, report = COALESCE(r.report, invocations.report),
-                 late_report = CASE WHEN r.late = 1 THEN 1 ELSE invocations.late_report END,
+                 late_report = CASE WHEN r.late = 1 AND invocations.report IS NULL THEN 1 ELSE invocations.late_report END,
                  finished_at = CASE WHEN r.ended = 1 THEN COALESCE(invocations.finished_at, $2) END
              FROM {source}
              WHERE invocations.command_id = r.command_id AND invocations.node_id = r.node_id"

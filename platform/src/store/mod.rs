@@ -261,30 +261,40 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Url { .. } | Self::Corrupt { .. } | Self::Conflict { .. } => Class::Rejected,
-            Self::Migrate { .. } => Class::Fatal,
-            Self::Database { source, .. } => match source {
-                // A statement the database refuses is refused again; unless it was busy, shutting
-                // down, or chose this transaction to break a deadlock (SQLSTATE classes 08, 40, 53,
-                // 55, 57; SQLite's BUSY and LOCKED, whose extended codes share the low byte).
-                sqlx::Error::Database(database) => match database.code() {
-                    Some(code) if code.len() == 5 => match &code[..2] {
-                        "08" | "40" | "53" | "55" | "57" => Class::Transient,
-                        _ => Class::Rejected,
-                    },
-                    Some(code) => match code.parse::<u32>().map(|code| code & 0xff) {
-                        Ok(5 | 6 | 10 | 13) => Class::Transient,
-                        _ => Class::Rejected,
-                    },
-                    None => Class::Rejected,
-                },
-                sqlx::Error::ColumnDecode { .. }
-                | sqlx::Error::ColumnNotFound(_)
-                | sqlx::Error::TypeNotFound { .. }
-                | sqlx::Error::Encode(_)
-                | sqlx::Error::Decode(_) => Class::Rejected,
+            Self::Migrate { source } => match source.as_ref() {
+                sqlx::migrate::MigrateError::Execute(source) => class_of(source, Class::Fatal),
+                _ => Class::Fatal,
+            },
+            Self::Database { source, .. } => class_of(source, Class::Rejected),
+        }
+    }
+}
+
+/// What a failure of the driver means: `refused` when the database refuses the statement itself,
+/// which it would do again; everything else may pass.
+fn class_of(source: &sqlx::Error, refused: Class) -> Class {
+    match source {
+        // SQLSTATE: data exceptions, broken constraints, wrong statements. A database that is
+        // read-only, out of space, shutting down or breaking a deadlock has other classes.
+        // SQLite (low byte of the extended code): ERROR, TOOBIG, CONSTRAINT, MISMATCH, MISUSE, RANGE.
+        sqlx::Error::Database(database) => match database.code() {
+            Some(code) if code.len() == 5 => match &code[..2] {
+                "0A" | "21" | "22" | "23" | "42" => refused,
                 _ => Class::Transient,
             },
-        }
+            Some(code) => match code.parse::<u32>().map(|code| code & 0xff) {
+                Ok(1 | 18 | 19 | 20 | 21 | 25) => refused,
+                _ => Class::Transient,
+            },
+            None => refused,
+        },
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::TypeNotFound { .. }
+        | sqlx::Error::Configuration(_)
+        | sqlx::Error::Encode(_)
+        | sqlx::Error::Decode(_) => refused,
+        _ => Class::Transient,
     }
 }
 
@@ -345,4 +355,3 @@ where
 pub(crate) fn optional_instant(row: &AnyRow, column: &'static str) -> Result<Option<Timestamp>, Error> {
     Ok(get::<Option<i64>>(row, column)?.map(instant))
 }
-

@@ -1,11 +1,17 @@
 //! Stored timers: all that happens later, whoever is alive then.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use patchwave_schemas::event::Timer;
 
 use sqlx::any::AnyRow;
 
 use super::{Column, Error, Store, Tx, from_json, get, instant, millis, sql, to_json};
+
+/// Time that a fired timer's event is given to be handled before the timer fires again.
+///
+/// Shorter would fire twice while a worker restarts, which is harmless; longer leaves an event
+/// that was lost unhandled for longer.
+pub const REFIRE_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 impl Tx {
     /// Sets a timer, or moves it if it is set already.
@@ -39,7 +45,10 @@ impl Tx {
             .map_err(Error::doing("clear a timer"))
     }
 
-    /// Takes up to `limit` timers that are due, removing them. Other processes pass over them.
+    /// Takes up to `limit` timers that are due. Other processes pass over them.
+    ///
+    /// A timer that fired stays, due again after [`REFIRE_AFTER`]: whoever handles its event clears
+    /// or moves it. So even an event that the broker lost is fired again.
     ///
     /// Not those of windows: a window's row is locked before its timer, here and wherever its
     /// schedule changes. See [`Tx::take_timer`].
@@ -64,11 +73,14 @@ impl Tx {
         if !due.is_empty() {
             let rows: Vec<_> = due.iter().map(|(timer, _)| serde_json::json!({ "timer_key": timer.key() })).collect();
             let source = self.dialect().rows("r", 1, &[("timer_key", Column::Text)]);
-            sqlx::query(sql(format!("DELETE FROM timers WHERE timer_key IN (SELECT r.timer_key FROM {source})")))
-                .bind(to_json(&rows))
-                .execute(self.connection())
-                .await
-                .map_err(Error::doing("take due timers"))?;
+            sqlx::query(sql(format!(
+                "UPDATE timers SET due_at = $2 WHERE timer_key IN (SELECT r.timer_key FROM {source})"
+            )))
+            .bind(to_json(&rows))
+            .bind(millis(now + REFIRE_AFTER))
+            .execute(self.connection())
+            .await
+            .map_err(Error::doing("take due timers"))?;
         }
         Ok(due)
     }

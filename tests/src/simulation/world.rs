@@ -125,6 +125,7 @@ impl World {
             88..92 => self.request_command().await?,
             92..95 => self.request_window()?,
             95..97 => self.cancel().await?,
+            97 if self.rng.random_bool(0.3) => self.lose_the_broker(),
             _ => self.edit_window().await?,
         }
         self.invariants.check(&self.context.store, &self.deeds).await
@@ -225,6 +226,21 @@ impl World {
             self.network.wires().queues.entry(queue).or_default().extend(bodies);
         }
         Ok(())
+    }
+
+    /// The broker's disk is gone, and with it every message and every connection.
+    fn lose_the_broker(&mut self) {
+        self.say(|| "the broker's disk is lost".to_owned());
+        let mut wires = self.network.wires();
+        wires.faults += 1;
+        wires.queues.values_mut().for_each(Vec::clear);
+        wires.nodes.clear();
+        drop(wires);
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].disconnect().is_some() {
+                self.connect(index);
+            }
+        }
     }
 
     async fn apply<H: Handler>(&self, bodies: &[Vec<u8>]) -> anyhow::Result<Effects> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use patchwave_platform::store::Store;
+use patchwave_platform::store::timers::REFIRE_AFTER;
 use patchwave_schemas::event::Timer;
 use patchwave_schemas::{CommandId, WindowExecutionId, WindowId};
 
@@ -11,6 +12,7 @@ use crate::place::Place;
 
 contract! {
     a_timer_fires_at_the_instant_it_was_last_moved_to,
+    a_fired_timer_fires_again_until_it_is_cleared,
     a_cleared_timer_does_not_fire,
     claimed_timers_are_the_earliest_due_ones,
     concurrent_claimers_take_each_timer_once,
@@ -46,6 +48,19 @@ async fn a_timer_fires_at_the_instant_it_was_last_moved_to(place: Place) {
     assert_eq!(claim(&store, 19, 10).await, []);
     assert_eq!(claim(&store, 20, 10).await, [(check(1), at(20))]);
     assert_eq!(claim(&store, 30, 10).await, []);
+}
+
+async fn a_fired_timer_fires_again_until_it_is_cleared(place: Place) {
+    let store = place.open().await;
+    set(&store, &[(check(1), 10)]).await;
+    assert_eq!(claim(&store, 10, 10).await, [(check(1), at(10))]);
+    let again = at(10) + REFIRE_AFTER;
+    assert_eq!(store.next_timer_at().await.unwrap(), Some(again));
+    assert_eq!(claim(&store, 10 + REFIRE_AFTER.as_secs(), 10).await, [(check(1), again)]);
+    let mut tx = store.begin().await.unwrap();
+    tx.clear_timer(&check(1)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(store.next_timer_at().await.unwrap(), None);
 }
 
 async fn a_cleared_timer_does_not_fire(place: Place) {

@@ -58,17 +58,19 @@ impl Handler for Collector {
 
     const QUEUE: WorkQueue = WorkQueue::Collector;
 
+    /// A node speaks for itself: a command that reached the wrong one is refused there, and that
+    /// refusal must not end the invocation of the node it was meant for.
     fn decode(delivery: &Delivery) -> Result<Input, DecodeError> {
         let body = &delivery.body;
         match Head::from_bytes(body)?.event_type.as_str() {
             InvocationFinished::TYPE => {
                 let event = CloudEvent::<InvocationFinished>::from_bytes(body)?;
-                check_speaker(&event.source, &event.data.node_id)?;
+                event.spoken_by(&event.data.node_id)?;
                 Ok(Input::Finished(Box::new(event.data)))
             }
             InvocationProgressed::TYPE => {
                 let event = CloudEvent::<InvocationProgressed>::from_bytes(body)?;
-                check_speaker(&event.source, &event.data.node_id)?;
+                event.spoken_by(&event.data.node_id)?;
                 Ok(Input::Progressed(event.data))
             }
             other => Err(DecodeError::UnknownType { found: other.to_owned() }),
@@ -106,7 +108,10 @@ impl Handler for Collector {
                 moves.entry(key.0).or_default().add(from, Arrival::Ended(ending));
             }
             *state = change.state;
-            changes.insert(key, change);
+            // A repeated report is no late one: what was noted first in this batch stands.
+            if !(change.late && changes.contains_key(&key)) {
+                changes.insert(key, change);
+            }
         }
         let changes: Vec<_> = changes.into_values().collect();
         tx.change_invocations(&changes, now).await?;
@@ -134,15 +139,6 @@ impl Handler for Collector {
         }
         tx.commit().await?;
         Ok(effects.into())
-    }
-}
-
-/// A node speaks for itself: a command that reached the wrong one is refused there, and that
-/// refusal must not end the invocation of the node it was meant for.
-fn check_speaker(source: &str, node: &NodeId) -> Result<(), DecodeError> {
-    match source.strip_prefix("/node/") {
-        Some(speaker) if speaker == node.as_str() => Ok(()),
-        _ => Err(DecodeError::OtherSpeaker { speaker: source.to_owned(), node: node.to_string() }),
     }
 }
 

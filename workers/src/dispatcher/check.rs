@@ -28,13 +28,22 @@ const AGAIN_MAX: u32 = 1_000;
 pub(super) async fn apply(tx: &mut Tx, command: CommandId, now: Timestamp) -> Result<Effects, HandlerError> {
     let mut locked = tx.lock_rollouts(&[command]).await?;
     let Some(rollout) = locked.first_mut() else { return Ok(Effects::default()) };
+    let timer = Timer::RolloutCheck { command_id: command };
     if rollout.plan.rollout.is_finished() {
+        tx.clear_timer(&timer).await?;
         return Ok(Effects::default());
     }
     let mut effects = Effects::default();
+    if rollout.plan.rollout.phase == rollout::Phase::Planned {
+        // The event that was to start it was lost.
+        effects.merge(advance(tx, rollout, rollout::Event::Start, now).await?);
+    }
     let mut moves = Moves::default();
     let mut changes = Vec::new();
-    for one in tx.overdue(command, now).await? {
+    let counts = &rollout.plan.rollout;
+    // Nothing is read that cannot be there: a rollout of 100,000 is looked at every few seconds.
+    let released = counts.in_flight + counts.waiting + counts.ready > 0;
+    for one in if released { tx.overdue(command, now).await? } else { Vec::new() } {
         if let Ok(Step::To(State::Ended(ending))) = one.state.step(Event::DeadlinePassed)
             && let Some(from) = one.state.place()
         {
@@ -50,13 +59,14 @@ pub(super) async fn apply(tx: &mut Tx, command: CommandId, now: Timestamp) -> Re
 
     if !rollout.plan.rollout.is_finished() {
         effects.merge(wake_connected(tx, rollout, now).await?);
-        let unheard = tx.unheard(command, now - UNHEARD_AFTER, AGAIN_MAX).await?;
+        let in_flight = rollout.plan.rollout.in_flight > 0;
+        let unheard = if in_flight { tx.unheard(command, now - UNHEARD_AFTER, AGAIN_MAX).await? } else { Vec::new() };
         let again = tx.redeliver(command, &unheard, now).await?;
         effects.deliveries.extend(again.into_iter().filter_map(|one| match one.state {
             State::Cancelling => cancel_order(command, one),
-            _ => run_order(command, &rollout.plan, one),
+            _ => run_order(command, &rollout.plan, one, false),
         }));
-        tx.set_timer(&Timer::RolloutCheck { command_id: command }, now + CHECK_EVERY).await?;
+        tx.set_timer(&timer, now + CHECK_EVERY).await?;
     }
     Ok(effects)
 }
@@ -74,6 +84,9 @@ pub(super) async fn wake_connected(
     now: Timestamp,
 ) -> Result<Effects, HandlerError> {
     let command = rollout.command_id;
+    if rollout.plan.rollout.waiting == 0 {
+        return Ok(Effects::default());
+    }
     let mut moves = Moves::default();
     let changes: Vec<_> = tx
         .waiting_connected(command)

@@ -45,7 +45,7 @@ pub async fn apply(tx: &mut Tx, hellos: &[NodeConnected], now: Timestamp) -> Res
         let again = tx.redeliver(command, &in_flight, now).await?;
         effects.deliveries.extend(again.into_iter().filter_map(|one| match one.state {
             State::Cancelling => cancel_order(command, one),
-            _ => run_order(command, &rollout.plan, one),
+            _ => run_order(command, &rollout.plan, one, false),
         }));
         let mut moves = Moves::default();
         let changes: Vec<_> = waiting

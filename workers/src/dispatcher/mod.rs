@@ -59,7 +59,10 @@ impl Handler for Dispatcher {
                 other => Err(unknown(&other.key())),
             },
             NodeConnected::TYPE => {
-                let hello: NodeConnected = CloudEvent::from_bytes(body)?.data;
+                let event = CloudEvent::<NodeConnected>::from_bytes(body)?;
+                event.spoken_by(&event.data.facts.node_id)?;
+                let hello = event.data;
+                hello.facts.check().map_err(|problem| DecodeError::Value { problem })?;
                 if is_node_address(&hello.address) {
                     Ok(Input::Connected(Box::new(hello)))
                 } else {
@@ -80,19 +83,24 @@ impl Handler for Dispatcher {
                 _ => None,
             })
             .collect();
-        let mut tx = store.begin().await?;
+        // Each in a transaction of its own: two dispatchers that each held one rollout and wanted
+        // the other's would wait for each other.
+        if !hellos.is_empty() {
+            let mut tx = store.begin().await?;
+            effects.merge(connected::apply(&mut tx, &hellos, now).await?);
+            tx.commit().await?;
+        }
         for input in batch {
-            effects.merge(match input {
+            let mut tx = store.begin().await?;
+            let follows = match input {
                 Input::Started(command) => start::apply(&mut tx, *command, now).await?,
                 Input::Cancel(request) => stop::apply(&mut tx, request, now).await?,
                 Input::Check(command) => check::apply(&mut tx, *command, now).await?,
-                Input::Connected(_) => Effects::default(),
-            });
+                Input::Connected(_) => continue,
+            };
+            tx.commit().await?;
+            effects.merge(follows);
         }
-        if !hellos.is_empty() {
-            effects.merge(connected::apply(&mut tx, &hellos, now).await?);
-        }
-        tx.commit().await?;
         Ok(effects.into())
     }
 }

@@ -15,27 +15,30 @@ use crate::effects::{Effects, NodeDelivery};
 
 /// Records that these deliveries came back, in a transaction of its own.
 ///
-/// Only the first delivery of an invocation frees its slot: of a later one it is not known whether
-/// an earlier one arrived, so the node may be at work.
+/// Only the delivery of a release frees its slot. Of one that repeats another it is not known
+/// whether that one arrived, so the node may be at work.
 ///
 /// # Errors
 /// [`HandlerError`]; nothing was stored, and the rollouts' checks repair it.
 pub async fn apply(store: &Store, returned: &[NodeDelivery], now: Timestamp) -> Result<Effects, HandlerError> {
     let mut tx = store.begin().await?;
     let away: Vec<_> = returned.iter().map(|one| (one.node_id.clone(), one.address.clone())).collect();
-    let first: BTreeSet<_> =
-        returned.iter().filter(|one| one.attempt == 1).map(|one| (one.command_id, one.node_id.clone())).collect();
-    let commands: BTreeSet<_> = first.iter().map(|(command, _)| *command).collect();
+    let released: BTreeMap<_, _> = returned
+        .iter()
+        .filter(|one| one.frees_slot)
+        .map(|one| ((one.command_id, one.node_id.clone()), one.attempt))
+        .collect();
+    let commands: BTreeSet<_> = released.keys().map(|(command, _)| *command).collect();
     let commands: Vec<_> = commands.into_iter().collect();
     // Nodes before rollouts, as a hello does: two transactions never wait for each other.
     tx.nodes_away(&away).await?;
     let mut locked = tx.lock_rollouts(&commands).await?;
 
-    let keys: Vec<_> = first.into_iter().collect();
+    let keys: Vec<_> = released.keys().cloned().collect();
     let mut by_command: BTreeMap<_, (Moves, Vec<Change>)> = BTreeMap::new();
     for (command, node, state, attempts) in tx.invocation_states(&keys).await? {
         // It was handed over again meanwhile, and that delivery may have arrived.
-        if attempts != 1 {
+        if released.get(&(command, node.clone())) != Some(&attempts) {
             continue;
         }
         if let Ok(Step::To(State::Waiting)) = state.step(Event::Returned) {

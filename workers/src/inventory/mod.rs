@@ -37,9 +37,21 @@ impl Handler for Inventory {
     fn decode(delivery: &Delivery) -> Result<Input, DecodeError> {
         let body = &delivery.body;
         match Head::from_bytes(body)?.event_type.as_str() {
-            NodeScanned::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Scanned(Box::new(event.data))),
-            NodeHeartbeat::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Heartbeat(event.data)),
-            NodeUpserted::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Upserted(Box::new(event.data))),
+            NodeScanned::TYPE => {
+                let event = CloudEvent::<NodeScanned>::from_bytes(body)?;
+                event.spoken_by(&event.data.node_id)?;
+                Ok(Input::Scanned(Box::new(event.data)))
+            }
+            NodeHeartbeat::TYPE => {
+                let event = CloudEvent::<NodeHeartbeat>::from_bytes(body)?;
+                event.spoken_by(&event.data.node_id)?;
+                Ok(Input::Heartbeat(event.data))
+            }
+            NodeUpserted::TYPE => {
+                let upserted = CloudEvent::<NodeUpserted>::from_bytes(body)?.data;
+                upserted.facts.check().map_err(|problem| DecodeError::Value { problem })?;
+                Ok(Input::Upserted(Box::new(upserted)))
+            }
             NodeRemoved::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Removed(event.data)),
             other => Err(DecodeError::UnknownType { found: other.to_owned() }),
         }

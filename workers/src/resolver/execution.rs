@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 
-use jiff::Timestamp;
-use patchwave_engine::rollout::Status;
+use jiff::{SignedDuration, Timestamp};
+use patchwave_engine::rollout::{Phase, Status};
 use patchwave_engine::window_execution::{Effect, Ending, Event};
-use patchwave_platform::Class;
 use patchwave_platform::launch::{Launch, LaunchError, WindowLink, launch};
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::executions::{Execution, TaskExecution};
@@ -47,11 +46,14 @@ pub(super) async fn advance(
                 Effect::TaskSkipped { task, ending, details } => {
                     end_task(tx, &mut tasks[task], ending, details, now).await?;
                 }
-                Effect::Overrun => outbox.push(news::execution_changed(execution, "RUNNING_PAST_END", now)),
-                Effect::Finished { ending, details } => {
+                // Told once; the end is looked at again and again.
+                Effect::Overrun if now < execution.end_at + OVERRUN_TOLD_WITHIN => {
+                    outbox.push(news::execution_changed(execution, "RUNNING_PAST_END", now));
+                }
+                Effect::Overrun => {}
+                Effect::Finished { details, .. } => {
                     execution.status_details = details.to_owned();
                     execution.ended_at = Some(now);
-                    debug_assert!(matches!(ending.status(), "SUCCESS" | "FAILED" | "TIMED_OUT" | "CANCELLED"));
                     let execution_id = execution.window_execution_id;
                     tx.clear_timer(&Timer::WindowCutoff { execution_id }).await?;
                     tx.clear_timer(&Timer::WindowEnd { execution_id }).await?;
@@ -66,6 +68,26 @@ pub(super) async fn advance(
     }
     tx.enqueue(&outbox, now).await?;
     Ok(Effects { outbox, ..Effects::default() })
+}
+
+/// Takes note of every task whose command has ended: of the one that an event speaks of, and of any
+/// whose event was lost. The caller holds the firing's row.
+pub(super) async fn take_ends(
+    tx: &mut Tx,
+    execution: &mut Execution,
+    tasks: &mut [TaskExecution],
+    now: Timestamp,
+) -> Result<Effects, HandlerError> {
+    let mut effects = Effects::default();
+    for index in 0..tasks.len() {
+        let Some(command) = tasks[index].command_id.filter(|_| tasks[index].ended_at.is_none()) else { continue };
+        let Some(Phase::Finished(status)) = tx.rollout_phase(command).await? else { continue };
+        let ending = Ending::from(status);
+        end_task(tx, &mut tasks[index], ending, &task_details(status), now).await?;
+        let event = Event::TaskEnded { task: index, ending };
+        effects.merge(advance(tx, execution, tasks, event, now).await?);
+    }
+    Ok(effects)
 }
 
 /// Launches a task's command. `Err` says how a task ends that cannot start.
@@ -91,7 +113,7 @@ async fn start_task(
             tx.put_task_execution(task).await?;
             Ok(Ok(launched.messages))
         }
-        Err(LaunchError::Store(error)) if error.class() == Class::Transient => Err(HandlerError::Store(error)),
+        Err(LaunchError::Store(error)) => Err(HandlerError::Store(error)),
         // The document or targets are wrong: this task fails, the others go on.
         Err(refused) => {
             task.started_at = Some(now);
@@ -115,6 +137,9 @@ async fn end_task(
     Ok(())
 }
 
+/// How late the end of a window may be noticed and still be told of. Shorter than the time between
+/// two looks.
+const OVERRUN_TOLD_WITHIN: SignedDuration = SignedDuration::from_secs(59);
 /// Characters of a `StatusDetails` (SSM).
 const STATUS_DETAILS_CHARS_MAX: usize = 250;
 
@@ -127,7 +152,7 @@ fn stop_task(task: &TaskExecution, now: Timestamp) -> Option<OutboxMessage> {
 }
 
 /// What a task's `StatusDetails` says about how its rollout ended.
-pub(super) fn task_details(status: Status) -> String {
+fn task_details(status: Status) -> String {
     match status {
         Status::Success => String::new(),
         Status::NoTargets => "NoInvocations".to_owned(),

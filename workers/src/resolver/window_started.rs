@@ -1,7 +1,7 @@
 //! A window fires: by its schedule, or because another system asks for it.
 
-use jiff::{SignedDuration, Timestamp};
-use patchwave_engine::schedule::{Admission, admission};
+use jiff::Timestamp;
+use patchwave_engine::schedule::{self, Admission, admission};
 use patchwave_engine::window_execution::{Event, WindowExecution};
 use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::windows::{CutoffBehavior, RegisteredWindow};
@@ -63,10 +63,9 @@ struct Firing {
 /// Records the firing and starts it; unless it was missed, or an earlier one is still open.
 async fn fire(mut tx: Tx, registered: RegisteredWindow, firing: Firing, now: Timestamp) -> Resolved {
     let window = &registered.window;
-    let hours = |hours: u32| SignedDuration::from_hours(i64::from(hours));
-    let end_at = firing.scheduled_at + hours(window.duration);
-    let cutoff_at = end_at - hours(window.cutoff);
     let (duration, cutoff) = (narrow(window.duration), narrow(window.cutoff));
+    let end_at = schedule::end_at(firing.scheduled_at, duration);
+    let cutoff_at = schedule::cutoff_at(firing.scheduled_at, duration, cutoff);
     let missed = admission(firing.scheduled_at, duration, cutoff, now) == Admission::Missed;
     // The window's row is held: two firings cannot both find it free.
     let overlapping = !missed && tx.has_open_execution(&window.window_id).await?;
@@ -90,7 +89,7 @@ async fn fire(mut tx: Tx, registered: RegisteredWindow, firing: Firing, now: Tim
     };
     if missed {
         execution.status = "TIMED_OUT".to_owned();
-        execution.status_details = "missed: the cutoff had passed before any scheduler was running".to_owned();
+        execution.status_details = "missed: its cutoff had passed before it could start".to_owned();
     } else if overlapping {
         execution.status = "SKIPPED_OVERLAPPING".to_owned();
         execution.status_details = "an earlier execution of this window has not ended".to_owned();

@@ -1,11 +1,18 @@
 //! A firing's cutoff or end has come, or somebody cancels it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::window_execution::Event;
-use patchwave_platform::store::Store;
+use patchwave_platform::store::executions::Execution;
+use patchwave_platform::store::{Store, Tx};
 use patchwave_schemas::WindowExecutionId;
+use patchwave_schemas::event::Timer;
 
 use super::{Resolved, execution};
+use crate::HandlerError;
+use crate::effects::Effects;
+
+/// Time between two looks at a firing that outlives its window.
+const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
 pub(super) async fn cutoff(store: &Store, id: WindowExecutionId, now: Timestamp) -> Resolved {
     apply(store, id, Event::Cutoff, now).await
@@ -24,8 +31,32 @@ async fn apply(store: &Store, id: WindowExecutionId, event: Event, now: Timestam
     let Some(mut execution) = tx.lock_execution(id).await? else {
         return Ok(Err(format!("window execution {id} is not stored")));
     };
+    if execution.ended_at.is_some() {
+        // Skipped and missed firings have no tasks and no timers; others are simply over.
+        settle_timers(&mut tx, &execution, event, now).await?;
+        tx.commit().await?;
+        return Ok(Ok(Effects::default()));
+    }
     let mut tasks = tx.task_executions(id).await?;
-    let effects = execution::advance(&mut tx, &mut execution, &mut tasks, event, now).await?;
+    let mut effects = execution::take_ends(&mut tx, &mut execution, &mut tasks, now).await?;
+    effects.merge(execution::advance(&mut tx, &mut execution, &mut tasks, event, now).await?);
+    settle_timers(&mut tx, &execution, event, now).await?;
     tx.commit().await?;
     Ok(Ok(effects))
+}
+
+/// The cutoff comes once. The end is looked at again until the firing is over, so that one whose
+/// last event was lost still ends.
+async fn settle_timers(tx: &mut Tx, execution: &Execution, event: Event, now: Timestamp) -> Result<(), HandlerError> {
+    let execution_id = execution.window_execution_id;
+    let over = execution.ended_at.is_some();
+    if over || event == Event::Cutoff {
+        tx.clear_timer(&Timer::WindowCutoff { execution_id }).await?;
+    }
+    if over {
+        tx.clear_timer(&Timer::WindowEnd { execution_id }).await?;
+    } else if event == Event::End {
+        tx.set_timer(&Timer::WindowEnd { execution_id }, now + LOOK_AGAIN_AFTER).await?;
+    }
+    Ok(())
 }

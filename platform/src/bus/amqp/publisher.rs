@@ -109,6 +109,7 @@ impl Publisher {
             match attempt {
                 Ok(()) => {}
                 Err(Failure::Link(source)) => {
+                    hold_commands(messages, &mut answers);
                     patience = patience.saturating_sub(waiting.elapsed());
                     if patience.is_zero() {
                         return Err(broker("publish to the bus", source));
@@ -238,6 +239,17 @@ impl Publisher {
             }
         }
         outcome
+    }
+}
+
+/// Commands to nodes that a lost link left unanswered may have arrived. Published again they could
+/// come back although their node is at work, so they count as taken: whoever sent them hears of
+/// the node, or sends them again itself.
+fn hold_commands(messages: &[Publication<'_>], answers: &mut [Option<Published>]) {
+    for (message, answer) in messages.iter().zip(answers) {
+        if answer.is_none() && message.delivers_to_node() {
+            *answer = Some(Published::Confirmed);
+        }
     }
 }
 
