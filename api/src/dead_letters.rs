@@ -70,7 +70,8 @@ pub(crate) async fn replay(api: &Api, request: &Request) -> Result<Value, Error>
         .await
         .map_err(|error| Error::internal(error.class(), "the bus did not take the message; try again later", error))?;
     let mut tx = api.store.begin().await?;
-    tx.delete_dead_letter(letter.dead_letter_id).await?;
+    // It may have been given up again already; then that is the one to keep.
+    tx.forget_dead_letter(&letter).await?;
     tx.commit().await?;
     Ok(json!({ "DeadLetterId": letter.dead_letter_id, "Queue": letter.queue }))
 }

@@ -15,8 +15,9 @@ pub(crate) const REAL: usize = 6;
 /// Invocations of one rollout in flight.
 const CONCURRENCY: usize = 40;
 /// How long the broken rollout may take. Repairs wait for checks: an unheard command is handed
-/// over again after 30 s, looked for every 15 s.
-const PATIENCE: Duration = Duration::from_secs(75);
+/// over again after 30 s, looked for every 15 s; and an agent that lost its broker may wait up to
+/// a minute before it connects again.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running system with its nodes.
 pub(crate) struct Fleet {

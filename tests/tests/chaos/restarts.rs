@@ -37,7 +37,8 @@ async fn restarted_postgresql_needs_no_restart_of_ours() {
     let asked = Instant::now();
     let refused = fleet.api().call("ListCommands", &json!({})).await.unwrap_err().to_string();
     assert!(refused.contains("was answered 5"), "{refused}");
-    assert!(asked.elapsed() < Duration::from_secs(10), "{refused}");
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(20), "after {took:?}: {refused}");
     postgres.restart().unwrap();
     fleet.check(&command, Ran::Once).await;
 }
