@@ -59,6 +59,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let agent_options = AgentOptions {
         stop_grace: std::time::Duration::from_secs(options.stop_grace_seconds),
         reboot_command: options.reboot_command(),
+        reconnect_max: std::time::Duration::from_secs(options.reconnect_max_seconds),
         ..AgentOptions::default()
     };
     let stop = CancellationToken::new();

@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Seconds that running work has to end when the agent is stopped.
     #[arg(long, env = "PATCHWAVE_AGENT_STOP_GRACE_SECONDS", default_value_t = 30, value_name = "SECONDS")]
     pub(crate) stop_grace_seconds: u64,
+    /// Longest wait before connecting again; the larger the fleet, the longer.
+    #[arg(long, env = "PATCHWAVE_AGENT_RECONNECT_MAX_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    pub(crate) reconnect_max_seconds: u64,
     /// Reach all nodes of this process over one queue.
     #[arg(long, env = "PATCHWAVE_AGENT_SHARED_QUEUE")]
     pub(crate) shared_queue: bool,

@@ -49,13 +49,20 @@ pub struct AgentOptions {
     /// Time that running work has to end when the agent stops. Default 30 s. What has not ended
     /// then is killed, and reported as failed after the next start.
     pub stop_grace: Duration,
+    /// Longest wait before connecting again, drawn at random from zero on. Default 60 s.
+    pub reconnect_max: Duration,
     /// Shell command that restarts the node; see [`StepRunner::can_reboot`]. Default none.
     pub reboot_command: Option<String>,
 }
 
 impl Default for AgentOptions {
     fn default() -> Self {
-        Self { heartbeat: Duration::from_secs(300), stop_grace: Duration::from_secs(30), reboot_command: None }
+        Self {
+            heartbeat: Duration::from_secs(300),
+            stop_grace: Duration::from_secs(30),
+            reconnect_max: pace::RECONNECT_MAX,
+            reboot_command: None,
+        }
     }
 }
 

@@ -7,20 +7,27 @@ use rand::RngExt as _;
 /// First upper bound of the wait before connecting again.
 const RECONNECT_FIRST: Duration = Duration::from_millis(500);
 
-/// Last one: a broker that returns hears from every agent within a minute.
-const RECONNECT_MAX: Duration = Duration::from_secs(60);
+/// Last one unless another is asked for: a broker that returns hears from every agent within a
+/// minute.
+pub(super) const RECONNECT_MAX: Duration = Duration::from_secs(60);
 
 /// A connection that lasted this long was a good one: the next wait is short again.
 const GOOD_AFTER: Duration = Duration::from_secs(30);
 
 /// Waits before connecting again: full jitter under a doubling bound, so that a fleet that lost
 /// its broker does not return as one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Backoff {
     attempts: u32,
+    longest: Duration,
 }
 
 impl Backoff {
+    /// Waits of up to `longest`.
+    pub(super) fn new(longest: Duration) -> Self {
+        Self { attempts: 0, longest }
+    }
+
     /// The next wait. The first one is none.
     pub(super) fn next(&mut self) -> Duration {
         let attempt = self.attempts;
@@ -28,7 +35,7 @@ impl Backoff {
         if attempt == 0 {
             return Duration::ZERO;
         }
-        let bound = RECONNECT_FIRST.saturating_mul(1 << (attempt - 1).min(16)).min(RECONNECT_MAX);
+        let bound = RECONNECT_FIRST.saturating_mul(1 << (attempt - 1).min(16)).min(self.longest);
         bound.mul_f64(rand::rng().random_range(0.0..1.0))
     }
 
@@ -83,7 +90,7 @@ mod tests {
 
     #[test]
     fn waits_grow_within_their_bound_and_shrink_after_a_good_connection() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(RECONNECT_MAX);
         assert_eq!(backoff.next(), Duration::ZERO);
         for attempt in 0..20 {
             assert!(backoff.next() <= RECONNECT_FIRST.saturating_mul(1 << attempt.min(16)).min(RECONNECT_MAX));
