@@ -42,7 +42,8 @@ pub struct Context {
 pub async fn run(context: Context, shutdown: CancellationToken) {
     info!("scheduling");
     let sweeper = tokio::spawn(sweep_until(context.clone(), shutdown.clone()));
-    let policy = || ExponentialBuilder::default().with_max_delay(Duration::from_secs(5)).with_jitter().without_max_times();
+    let policy =
+        || ExponentialBuilder::default().with_max_delay(Duration::from_secs(5)).with_jitter().without_max_times();
     let mut pauses = policy().build();
     while !shutdown.is_cancelled() {
         let pause = match round(&context).await {

@@ -18,7 +18,7 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
-use lapin::{BasicProperties, Channel, ConnectionProperties, Consumer, ConsumerDelegate};
+use lapin::{BasicProperties, Channel, Confirmation, ConnectionProperties, Consumer, ConsumerDelegate};
 use patchwave_schemas::NodeId;
 use patchwave_schemas::envelope::CONTENT_TYPE;
 use patchwave_schemas::topology::{HOST_QUEUE_PREFIX, REPORTS_EXCHANGE, node_queue};
@@ -277,15 +277,18 @@ impl AmqpLink {
             self.publisher.basic_publish(
                 REPORTS_EXCHANGE.into(),
                 report.routing_key().into(),
-                // Not mandatory: nobody may be bound to heartbeats, and that is no failure.
-                BasicPublishOptions::default(),
+                // Mandatory: a broker that is being set up for the first time has the exchange before
+                // it has the queues behind it, and would confirm a hello that nobody gets.
+                BasicPublishOptions { mandatory: true, immediate: false },
                 &report.body,
                 properties,
             )
         });
         let confirms = try_join_all(publishes).await.map_err(failed("publish reports"))?;
         let confirms = try_join_all(confirms).await.map_err(failed("have reports confirmed"))?;
-        match confirms.iter().zip(reports).find(|(confirm, _)| !confirm.is_ack()) {
+        // A returned message may be reported with another one's confirm, so all of them are sent again.
+        let taken = |confirm: &Confirmation| matches!(confirm, Confirmation::Ack(None));
+        match confirms.iter().zip(reports).find(|(confirm, _)| !taken(confirm)) {
             Some((_, report)) => Err(TransportError::Refused { message_type: report.message_type }),
             None => Ok(()),
         }

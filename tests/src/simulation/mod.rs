@@ -19,7 +19,7 @@ use anyhow::Context as _;
 use world::World;
 
 /// Steps of disorder before everything heals.
-const STEPS: usize = 220;
+const STEPS: usize = 140;
 
 /// What a run did, to show that seeds are worth running.
 #[derive(Debug, Default, Clone, Copy)]

@@ -14,20 +14,32 @@ const DEAD_DELIVERY_LIMIT: i64 = 1_000_000_000;
 
 /// Declares everything on one channel. Safe to repeat and to do from many programs at once.
 pub(super) async fn declare(channel: &Channel) -> Result<(), lapin::Error> {
+    // Whoever publishes while a broker is set up for the first time finds the graveyard complete.
     declare_exchange(channel, DEAD_EXCHANGE, FieldTable::default()).await?;
-    // What no queue is bound to is buried instead of lost.
+    declare_queue(channel, WorkQueue::Dead).await?;
+    bind(channel, WorkQueue::Dead).await?;
+    // An event that no queue is bound to is buried instead of lost.
     let mut arguments = FieldTable::default();
     arguments.insert("alternate-exchange".into(), text(DEAD_EXCHANGE));
-    declare_exchange(channel, EVENTS_EXCHANGE, arguments.clone()).await?;
-    declare_exchange(channel, REPORTS_EXCHANGE, arguments).await?;
-    for queue in WorkQueue::ALL {
+    declare_exchange(channel, EVENTS_EXCHANGE, arguments).await?;
+    // A report is returned to its agent, which keeps it and sends it again.
+    declare_exchange(channel, REPORTS_EXCHANGE, FieldTable::default()).await?;
+    let others = WorkQueue::ALL.into_iter().filter(|queue| *queue != WorkQueue::Dead);
+    for queue in others.clone() {
         declare_queue(channel, queue).await?;
-        for (exchange, pattern) in queue.bindings() {
-            let options = QueueBindOptions { nowait: false };
-            channel
-                .queue_bind(queue.name().into(), (*exchange).into(), (*pattern).into(), options, FieldTable::default())
-                .await?;
-        }
+    }
+    for queue in others {
+        bind(channel, queue).await?;
+    }
+    Ok(())
+}
+
+async fn bind(channel: &Channel, queue: WorkQueue) -> Result<(), lapin::Error> {
+    for (exchange, pattern) in queue.bindings() {
+        let options = QueueBindOptions { nowait: false };
+        channel
+            .queue_bind(queue.name().into(), (*exchange).into(), (*pattern).into(), options, FieldTable::default())
+            .await?;
     }
     Ok(())
 }
