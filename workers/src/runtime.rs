@@ -1,5 +1,5 @@
 //! Consuming a queue: whatever is ready becomes one transaction, one round of publishes and one
-//! acknowledgement.
+//! acknowledgement. While one batch is published the next is applied.
 //!
 //! - A message that cannot be decoded is buried alone; its neighbours are processed.
 //! - A batch that fails because something is away is repeated with jittered backoff.
@@ -8,11 +8,12 @@
 //! - On shutdown the batch in hand is finished and acknowledged.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use patchwave_platform::Class;
 use patchwave_platform::bus::{BATCH_MAX, Consumer, Delivery, Verdict};
@@ -31,9 +32,9 @@ use crate::{Context, HandlerError, collector, dead, dispatcher, inventory, notif
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause.
 const RETRY_LONGEST: Duration = Duration::from_secs(15);
-/// Tries before the batch is given back to the bus: about fifteen minutes, safely below RabbitMQ's
-/// acknowledgement timeout of thirty. The bus's delivery limit bounds how often that happens.
-const RETRIES: usize = 70;
+/// Time after which a batch is given back to the bus: well below RabbitMQ's acknowledgement timeout
+/// of thirty minutes. The bus's delivery limit bounds how often that happens.
+const RETRY_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// What a queue's messages are, and how a batch of them is applied.
 #[async_trait]
@@ -95,12 +96,19 @@ pub async fn run(context: Context, only: &[WorkQueue], shutdown: CancellationTok
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(failure) = ended {
-            error!(error = %failure, "a worker ended unexpectedly");
+            // A process that reads only some of its queues looks alive and is not: it stops, and
+            // whoever watches it starts it again.
+            error!(error = %failure, "a worker ended unexpectedly; stopping");
+            shutdown.cancel();
         }
     }
 }
 
 /// Reads one queue until shutdown, or until the bus is closed.
+///
+/// While what follows from one batch is published and confirmed, the next batch is applied. Each
+/// batch keeps its own order (commit, publish, acknowledge), and batches keep theirs: publishing
+/// never overtakes.
 async fn consume<H: Handler>(context: Context, shutdown: CancellationToken) {
     let mut consumer = match context.bus.consume(H::QUEUE).await {
         Ok(consumer) => consumer,
@@ -109,30 +117,61 @@ async fn consume<H: Handler>(context: Context, shutdown: CancellationToken) {
             return;
         }
     };
-    let mut payloads = Payloads::default();
+    let mut idle = Some(Payloads::default());
+    let mut carried: Option<Carried> = None;
     info!("consuming");
     loop {
         let batch = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
+            payloads = finished(&mut carried), if carried.is_some() => {
+                idle = Some(payloads);
+                settle(consumer.as_mut(), carried.take()).await;
+                continue;
+            }
             batch = consumer.next_batch(usize::from(BATCH_MAX)) => batch,
         };
         let Some(deliveries) = batch else { break };
-        process::<H>(&context, &mut payloads, consumer.as_mut(), deliveries, &shutdown).await;
+        let judging = judge::<H>(&context.store, &deliveries, &shutdown);
+        let (verdicts, effects) = if carried.is_some() {
+            let (payloads, judged) = tokio::join!(finished(&mut carried), judging);
+            idle = Some(payloads);
+            settle(consumer.as_mut(), carried.take()).await;
+            judged
+        } else {
+            judging.await
+        };
+        let mut payloads = idle.take().unwrap_or_default();
+        let context = context.clone();
+        let work = async move {
+            carry_out(&context, &mut payloads, effects).await;
+            payloads
+        };
+        carried = Some(Carried { work: Box::pin(work), verdicts });
     }
+    finished(&mut carried).await;
+    settle(consumer.as_mut(), carried).await;
     info!("stopped");
 }
 
-async fn process<H: Handler>(
-    context: &Context,
-    payloads: &mut Payloads,
-    consumer: &mut dyn Consumer,
-    deliveries: Vec<Delivery>,
-    shutdown: &CancellationToken,
-) {
-    let size = deliveries.len();
-    let (verdicts, effects) = judge::<H>(&context.store, &deliveries, shutdown).await;
-    carry_out(context, payloads, effects).await;
+/// A batch that is stored and whose effects are being carried out.
+struct Carried {
+    work: BoxFuture<'static, Payloads>,
+    verdicts: Vec<(u64, Verdict)>,
+}
+
+/// Waits until a batch's effects are carried out; at once when there is none.
+async fn finished(carried: &mut Option<Carried>) -> Payloads {
+    match carried {
+        Some(carried) => (&mut carried.work).await,
+        None => Payloads::default(),
+    }
+}
+
+/// Acknowledges a batch whose effects are carried out.
+async fn settle(consumer: &mut dyn Consumer, carried: Option<Carried>) {
+    let Some(Carried { verdicts, .. }) = carried else { return };
+    let messages = verdicts.len();
     let buried = verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Bury { .. })).count();
     if buried > 0 {
         warn!(messages = buried, "messages were sent to the dead letters");
@@ -141,7 +180,7 @@ async fn process<H: Handler>(
         // They come again, and are recognised.
         warn!(error = %Chain(&failure), "could not acknowledge a batch");
     }
-    debug!(messages = size, "processed");
+    debug!(messages, "processed");
 }
 
 /// Decodes and applies a batch; says what becomes of each delivery, and what follows.
@@ -185,13 +224,21 @@ pub async fn judge<H: Handler>(
         }
     }
     let mut effects = Effects::default();
+    let mut away = false;
     for (tag, input) in tags.into_iter().zip(&inputs) {
+        if away {
+            verdicts.push((tag, Verdict::Requeue));
+            continue;
+        }
         match attempt::<H>(store, std::slice::from_ref(input), shutdown).await {
             Ok(applied) => {
                 verdicts.extend(settle_all(&[tag], applied.refused));
                 effects.merge(applied.effects);
             }
-            Err(Failure::Away) => verdicts.push((tag, Verdict::Requeue)),
+            Err(Failure::Away) => {
+                away = true;
+                verdicts.push((tag, Verdict::Requeue));
+            }
             Err(Failure::Refused(reason)) => verdicts.push((tag, Verdict::Bury { reason })),
         }
     }
@@ -220,10 +267,11 @@ async fn attempt<H: Handler>(
     inputs: &[H::Input],
     shutdown: &CancellationToken,
 ) -> Result<Applied, Failure> {
+    let since = Instant::now();
     let mut pauses = ExponentialBuilder::default()
         .with_min_delay(RETRY_FIRST)
         .with_max_delay(RETRY_LONGEST)
-        .with_max_times(RETRIES)
+        .without_max_times()
         .with_jitter()
         .build();
     loop {
@@ -236,7 +284,7 @@ async fn attempt<H: Handler>(
         if failure.class() != Class::Transient {
             return Err(Failure::Refused(Chain(&failure).to_string()));
         }
-        let Some(pause) = pauses.next() else { return Err(Failure::Away) };
+        let Some(pause) = pauses.next().filter(|_| since.elapsed() < RETRY_FOR) else { return Err(Failure::Away) };
         warn!(error = %Chain(&failure), pause_ms = pause.as_millis(), "the store is away; trying again");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

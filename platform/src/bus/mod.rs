@@ -19,11 +19,16 @@ use crate::Class;
 pub mod amqp;
 pub mod embedded;
 
-/// Messages a consumer may hold unsettled, and so the largest batch.
+/// The largest batch.
 ///
-/// 512 with one multiple-acknowledge is five to forty times prefetch 1 (measured on RabbitMQ
-/// 3.10); larger gains nothing and makes redeliveries after a crash longer.
-pub const BATCH_MAX: u16 = 512;
+/// Batches with one multiple-acknowledge are five to forty times one at a time (measured on
+/// RabbitMQ 3.10); larger ones gain nothing, hold a rollout's slots longer than its nodes need for
+/// the rest, and make redeliveries after a crash longer.
+pub const BATCH_MAX: u16 = 256;
+
+/// Messages a consumer may hold unsettled: while what follows from one batch is published, the
+/// next one is applied, and the one after it is under way.
+pub const HELD_MAX: u16 = 4 * BATCH_MAX;
 
 /// Where a message goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +68,8 @@ pub struct Outgoing {
 /// What became of a published message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
-    /// Stored by the bus, or handed to a connected node's queue.
+    /// Stored by the bus, or handed to a connected node's queue. For [`Route::Node`] also when the
+    /// link was lost before the answer came: the command may have arrived.
     Confirmed,
     /// No queue took it: for [`Route::Node`], the node is not connected.
     Returned,

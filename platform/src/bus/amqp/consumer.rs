@@ -18,7 +18,7 @@ use super::death;
 use super::link::{ANSWER_PATIENCE, State};
 use super::publisher::{Publication, Publisher, broker};
 use super::topology;
-use crate::bus::{BATCH_MAX, BusError, Consumer, Delivery, Verdict};
+use crate::bus::{BusError, Consumer, Delivery, HELD_MAX, Verdict};
 use crate::telemetry::error_chain;
 
 /// Longest pause before consuming is tried again on a connection that is up but refused it.
@@ -143,7 +143,7 @@ async fn try_open(connection: Arc<Connection>, queue: WorkQueue, name: &str) -> 
     // Again, as a deleted queue is one reason to be here.
     topology::declare(&channel).await?;
     // Per consumer: quorum queues know no global prefetch.
-    channel.basic_qos(BATCH_MAX, BasicQosOptions { global: false }).await?;
+    channel.basic_qos(HELD_MAX, BasicQosOptions { global: false }).await?;
     let options = BasicConsumeOptions {
         no_local: false,
         // Acknowledged once the effect is stored.

@@ -9,7 +9,7 @@ use patchwave_schemas::topology::WorkQueue;
 use super::Inner;
 use super::queues::Entry;
 use super::storage::Change;
-use crate::bus::{BATCH_MAX, BusError, Consumer, Delivery, Verdict};
+use crate::bus::{BusError, Consumer, Delivery, HELD_MAX, Verdict};
 
 /// Why a message that comes back too often is given up.
 const SPENT: &str = "delivery limit reached: its readers died or gave it back too often";
@@ -28,7 +28,7 @@ impl EmbeddedConsumer {
     }
 
     fn take(&mut self, max: usize) -> Vec<Delivery> {
-        let room = usize::from(BATCH_MAX).saturating_sub(self.held.len());
+        let room = usize::from(HELD_MAX).saturating_sub(self.held.len());
         let entries = self.inner.queues.take(self.queue, max.min(room));
         entries
             .into_iter()
