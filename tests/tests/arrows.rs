@@ -40,7 +40,8 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[
 const ENGINE_MAY_USE: &[&str] = &["patchwave-schemas", "croner", "jiff", "serde", "serde_json", "thiserror"];
 
 /// The same for the messages.
-const SCHEMAS_MAY_USE: &[&str] = &["jiff", "schemars", "serde", "serde_json", "thiserror", "uuid"];
+const SCHEMAS_MAY_USE: &[&str] =
+    &["jiff", "schemars", "serde", "serde_json", "serde_path_to_error", "thiserror", "uuid"];
 
 /// What the engine's sources must not name, with what to do instead.
 const IMPURE: &[(&str, &str)] = &[
