@@ -123,7 +123,7 @@ impl Driver {
         let options = BasicConsumeOptions::default();
         let name = result_queue(tag);
         let consumer = results.basic_consume(name.into(), "bench".into(), options, FieldTable::default()).await?;
-        // In no order, as a rollout goes: neighbours would share a channel, and cost the broker less.
+        // In no order, as a rollout goes: in order, whole groups would go to one channel.
         let mut queues: Vec<_> = (0..nodes).map(|node| node_queue(tag, node, shared)).collect();
         queues.sort_by_cached_key(|queue| derived_uuid("bench order:", queue));
         Ok(Self { _publishing: publishing, _consuming: consuming, commands, results, consumer, queues })

@@ -22,8 +22,8 @@ pub mod embedded;
 /// The largest batch.
 ///
 /// Batches with one multiple-acknowledge are five to forty times one at a time (measured on
-/// RabbitMQ 3.10); larger ones gain nothing, hold a rollout's slots longer than its nodes need for
-/// the rest, and make redeliveries after a crash longer.
+/// RabbitMQ 3.10). Much larger ones would hold many of a rollout's slots at once, and make
+/// redeliveries after a crash longer.
 pub const BATCH_MAX: u16 = 256;
 
 /// Messages a consumer may hold unsettled: while what follows from one batch is published, the
