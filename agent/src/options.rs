@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, ValueEnum};
 use patchwave_agent::simulate::SimulationOptions;
 use patchwave_schemas::NodeId;
+use tracing_subscriber::filter::Targets;
 
 /// Runs the commands of a Patchwave control plane on this node.
 #[derive(Debug, Parser)]
@@ -43,6 +44,9 @@ pub(crate) struct Options {
     /// Reach all nodes of this process over one queue.
     #[arg(long, env = "PATCHWAVE_AGENT_SHARED_QUEUE")]
     pub(crate) shared_queue: bool,
+    /// What is logged: a level, or MODULE=LEVEL, several with commas.
+    #[arg(long, env = "PATCHWAVE_AGENT_LOG", value_name = "LEVELS", default_value = "info,lapin=off")]
+    pub(crate) log: Targets,
     /// How log lines look.
     #[arg(long, env = "PATCHWAVE_AGENT_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,

@@ -129,7 +129,7 @@ impl Driver {
                     LinkNews::Received(0) => self.lost("the link ended"),
                     LinkNews::Received(_) => self.take(&mut batch).await,
                     LinkNews::Lost => self.lost("the link was lost"),
-                    LinkNews::Published(reports, published) => self.published(reports, published),
+                    LinkNews::Published(reports, published) => self.published(reports, published).await,
                 },
                 Some((index, news)) = self.news.recv() => self.told(index, news),
                 Some(change) = self.changes.recv() => self.change(change).await,

@@ -15,6 +15,10 @@ use crate::journal::JournalError;
 use crate::node::Effect;
 use crate::transport::Incoming;
 
+/// Messages that may wait for their acknowledgement while reports are being confirmed. Less than a
+/// shared queue hands out in advance, or taking would stall until the confirms are in.
+const TICKETS_MAX: usize = 512;
+
 impl Driver {
     pub(super) async fn take(&mut self, batch: &mut Vec<Incoming>) {
         let now = Timestamp::now();
@@ -40,10 +44,11 @@ impl Driver {
                 Err(error) => failure = Some(error),
             }
         }
-        if let Some(up) = &self.up
-            && let Err(error) = up.connection.link.acknowledge(tickets).await
-        {
-            self.lost(&chain(&error));
+        if let Some(up) = &mut self.up {
+            up.tickets.extend(tickets);
+            if up.publishing.is_empty() || up.tickets.len() >= TICKETS_MAX {
+                self.acknowledge().await;
+            }
         }
         if let Some(error) = failure {
             // Without a journal nothing may run. Away from the bus the commands wait in the store.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Change;
 use super::driver::{Driver, chain};
 use crate::report::Report;
-use crate::transport::{Attached, Connection, Incoming, TransportError};
+use crate::transport::{Attached, Connection, Incoming, Ticket, TransportError};
 
 /// Messages handled in one round.
 const BATCH_MAX: usize = 512;
@@ -33,6 +33,8 @@ pub(super) struct Up {
     pub(super) since: Instant,
     pub(super) publishing: FuturesUnordered<BoxFuture<'static, Published>>,
     pub(super) outbox: Vec<Report>,
+    /// Of messages that are journaled and not yet acknowledged.
+    pub(super) tickets: Vec<Ticket>,
 }
 
 impl Driver {
@@ -65,6 +67,7 @@ impl Driver {
                     since: Instant::now(),
                     publishing: FuturesUnordered::new(),
                     outbox: Vec::new(),
+                    tickets: Vec::new(),
                 });
                 for (index, attached) in attached {
                     self.greet(index, attached);
@@ -122,7 +125,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn published(&mut self, reports: Vec<Report>, published: Result<(), TransportError>) {
+    pub(super) async fn published(&mut self, reports: Vec<Report>, published: Result<(), TransportError>) {
         if let Err(error) = published {
             self.lost(&chain(&error));
             return;
@@ -134,6 +137,21 @@ impl Driver {
             if let Err(error) = slot.core.confirmed(command, now) {
                 tracing::warn!(error = chain(&error), "could not note a confirmation; the report will be sent again");
             }
+        }
+        self.acknowledge().await;
+    }
+
+    /// Acknowledges what is journaled.
+    ///
+    /// A busy agent does so with each round of confirms and not with each message: nothing waits
+    /// for it, and a multiple-acknowledge costs the broker as much as a single one.
+    pub(super) async fn acknowledge(&mut self) {
+        let Some(up) = &mut self.up else { return };
+        let tickets = std::mem::take(&mut up.tickets);
+        if !tickets.is_empty()
+            && let Err(error) = up.connection.link.acknowledge(tickets).await
+        {
+            self.lost(&chain(&error));
         }
     }
 

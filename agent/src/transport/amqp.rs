@@ -336,21 +336,20 @@ impl Link for AmqpLink {
         for ticket in tickets {
             by_channel.entry(ticket.channel).or_default().push(ticket.tag);
         }
-        for (channel, tags) in by_channel {
-            let moved = {
-                let mut unacknowledged = self.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-                unacknowledged.entry(channel).or_default().note(tags)
-            };
-            let Some(tag) = moved else { continue };
-            let found = {
-                let consumers = self.state.lock().await;
-                consumers.channels.iter().find(|open| u32::from(open.id()) == channel).cloned()
-            };
-            if let Some(open) = found {
-                let acknowledged = open.basic_ack(tag, BasicAckOptions { multiple: true });
-                self.while_up(async { acknowledged.await.map_err(failed("acknowledge commands")) }).await?;
-            }
-        }
+        let moved: Vec<(u32, u64)> = {
+            let mut unacknowledged = self.unacknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+            let note = |(channel, tags)| Some((channel, unacknowledged.entry(channel).or_default().note(tags)?));
+            by_channel.into_iter().filter_map(note).collect()
+        };
+        let channels: Vec<(Channel, u64)> = {
+            let consumers = self.state.lock().await;
+            let find = |id| consumers.channels.iter().find(|open| u32::from(open.id()) == id).cloned();
+            moved.into_iter().filter_map(|(channel, tag)| Some((find(channel)?, tag))).collect()
+        };
+        // Together: each call waits until its frame is written, and a fleet has many channels.
+        let acknowledging =
+            channels.iter().map(|(channel, tag)| channel.basic_ack(*tag, BasicAckOptions { multiple: true }));
+        self.while_up(async { try_join_all(acknowledging).await.map_err(failed("acknowledge commands")) }).await?;
         Ok(())
     }
 
