@@ -10,7 +10,7 @@ use patchwave_platform::outbox;
 use patchwave_platform::store::commands::Command;
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::reads::commands::CommandQuery;
-use patchwave_schemas::event::{CommandRequested, NotificationConfig, RolloutCancelRequested};
+use patchwave_schemas::event::{CancelCause, CommandRequested, NotificationConfig, RolloutCancelRequested};
 use patchwave_schemas::{CommandId, NodeId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -98,8 +98,12 @@ pub(crate) async fn cancel(api: &Api, request: &Request) -> Result<Value, Error>
         return Ok(json!({}));
     }
     let now = Timestamp::now();
-    let event =
-        RolloutCancelRequested { command_id: command.command_id, node_ids, reason: "cancelled on request".to_owned() };
+    let event = RolloutCancelRequested {
+        command_id: command.command_id,
+        node_ids,
+        cause: CancelCause::Requested,
+        reason: "cancelled on request".to_owned(),
+    };
     let messages = [OutboxMessage::event(Uuid::now_v7(), SOURCE, now, event)];
     let mut tx = api.store.begin().await?;
     tx.enqueue(&messages, now).await?;

@@ -73,7 +73,7 @@ pub(crate) fn describe(request: &Request) -> Result<Value, Error> {
     Ok(json!({ "Document": view }))
 }
 
-/// GetDocument. The steps are carried out by the agent itself, so the content names them only.
+/// GetDocument. Patching is the agent's own work: its step has an action that SSM does not know.
 pub(crate) fn get(request: &Request) -> Result<Value, Error> {
     let document = named(&request.read()?)?;
     let parameters: serde_json::Map<String, Value> = document
@@ -90,11 +90,14 @@ pub(crate) fn get(request: &Request) -> Result<Value, Error> {
             (parameter.name.to_owned(), definition)
         })
         .collect();
+    let step = document.step;
+    let inputs: serde_json::Map<String, Value> =
+        step.inputs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
     let content = json!({
         "schemaVersion": "2.2",
         "description": document.description,
         "parameters": parameters,
-        "mainSteps": [],
+        "mainSteps": [{ "action": step.action, "name": step.name, "inputs": inputs }],
     });
     Ok(json!({
         "Name": document.name,

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
 use patchwave_platform::bus::Link;
-use patchwave_platform::outbox::Chain;
+use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::notification::DEFAULT_TOPIC;
 use serde_json::{Map, Value, json};
 
@@ -16,13 +17,18 @@ use crate::Api;
 /// Longest wait for one answer: whoever asks waits ten seconds at most, and there are three.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
+/// Both.
+pub(crate) fn routes() -> Router<Api> {
+    Router::new().route("/livez", get(livez)).route("/readyz", get(readyz))
+}
+
 /// Answers always.
-pub(crate) async fn livez() -> Json<Value> {
+async fn livez() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
 /// 200 when everything this process stands on answers, 503 with the reasons when not.
-pub(crate) async fn readyz(State(api): State<Api>) -> Response {
+async fn readyz(State(api): State<Api>) -> Response {
     let bus = match &*api.bus.link().borrow() {
         Link::Up => Ok(()),
         Link::Down { reason } => Err(reason.clone()),
@@ -33,8 +39,8 @@ pub(crate) async fn readyz(State(api): State<Api>) -> Response {
     let warnings = tokio::time::timeout(ANSWER_WITHIN, api.bus.warnings());
     let (store, topics, warnings) = tokio::join!(store, topics, warnings);
     let late = || format!("no answer within {} s", ANSWER_WITHIN.as_secs());
-    let store = store.map_err(|_| late()).and_then(|done| done.map_err(|error| Chain(&error).to_string()));
-    let topics = topics.map_err(|_| late()).and_then(|done| done.map(drop).map_err(|error| Chain(&error).to_string()));
+    let store = store.map_err(|_| late()).and_then(|done| done.map_err(|error| error_chain(&error)));
+    let topics = topics.map_err(|_| late()).and_then(|done| done.map(drop).map_err(|error| error_chain(&error)));
 
     let mut ready = true;
     let mut checks = Map::new();

@@ -125,13 +125,26 @@ pub async fn serve(listener: TcpListener, mut api: Api, stop: CancellationToken)
         .map_err(|source| ServeError::Serve { source })
 }
 
+/// Answers `/livez` and `/readyz`, and nothing else, until `stop`: for processes without the API.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_health(listener: TcpListener, api: Api, stop: CancellationToken) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(|source| ServeError::Serve { source })?;
+    check_loopback(address)?;
+    tracing::info!(listen.address = %address, "health checks are answered");
+    axum::serve(listener, health::routes().with_state(api))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+        .map_err(|source| ServeError::Serve { source })
+}
+
 /// Every route.
 pub fn router(api: Api) -> Router {
     Router::new()
         .route("/", post(protocol::handle))
         .route("/topics/{name}/events", get(stream::handle))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
+        .merge(health::routes())
         .route("/metrics", get(metrics::handle))
         .layer(axum::middleware::from_fn(protocol::refuse_foreign_hosts))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -10,8 +10,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use patchwave_platform::bus::Link;
-use patchwave_platform::outbox::Chain;
 use patchwave_platform::store::reads::figures::Figures;
+use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::topology::WorkQueue;
 
 use crate::Api;
@@ -23,7 +23,7 @@ pub(crate) async fn handle(State(api): State<Api>) -> Response {
     let figures = match api.store.figures(Timestamp::now()).await {
         Ok(figures) => figures,
         Err(error) => {
-            tracing::error!(error = %Chain(&error), "could not count for metrics");
+            tracing::error!(error = %error_chain(&error), "could not count for metrics");
             return (StatusCode::SERVICE_UNAVAILABLE, "the store could not be read\n").into_response();
         }
     };

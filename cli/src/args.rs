@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    baseline, command, compliance, dead_letters, document, execution, group, listen, node, notification, patch_group,
-    schedule, server, watch, window,
+    baseline, command, compliance, dead_letters, document, execution, group, health, listen, node, notification,
+    patch_group, schedule, server, watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -13,6 +13,17 @@ use crate::output::Format;
 
 /// Where `patchwave up` listens unless it is told otherwise.
 pub(crate) const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8080";
+
+const UP_HELP: &str = "\
+Examples:
+  patchwave up                      everything embedded, no broker, no database server
+  patchwave up --local-node=scan    with this machine as a node that is only scanned
+  patchwave up --simulate 20 --simulate-patch-groups canary=1,production=3";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  patchwave completions bash > ~/.local/share/bash-completion/completions/patchwave
+  patchwave completions fish > ~/.config/fish/completions/patchwave.fish";
 
 /// Patch a fleet: maintenance windows, rate control and compliance, on message queues.
 #[derive(Debug, Parser)]
@@ -37,7 +48,7 @@ pub struct Cli {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// Where the API is
+    /// Where the API is; for `health`, also where a role answers by --health-listen
     #[arg(
         long,
         global = true,
@@ -77,15 +88,20 @@ pub struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start every server role in this process
+    #[command(after_help = UP_HELP)]
     Up(server::UpArgs),
     /// Start the scheduler alone
+    #[command(mut_arg("listen", |arg| arg.hide(true)))]
     Scheduler(server::SchedulerArgs),
     /// Start workers alone
+    #[command(mut_arg("listen", |arg| arg.hide(true)))]
     Worker(server::WorkerArgs),
     /// Start the API alone
     Api(server::ApiArgs),
     /// Print the configuration in force and where each value comes from
     Config(server::ShowArgs),
+    /// Ask the server at --endpoint whether it is ready; fails if not
+    Health(health::HealthArgs),
     /// See the whole system at work, in one process, with simulated nodes
     Demo(DemoOptions),
 
@@ -129,6 +145,7 @@ pub enum Command {
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
     /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_HELP)]
     Completions {
         /// The shell
         shell: Shell,

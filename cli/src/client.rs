@@ -15,6 +15,8 @@ use crate::failure::{EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE};
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Time for one answer. Listings of large fleets take seconds, nothing takes a minute.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// Time for an answer about health: the server gives up asking others after 3 s.
+const HEALTH_WITHIN: Duration = Duration::from_secs(8);
 /// Elements of a page: allowed by every operation that has pages (10..=50 is common to all).
 const PAGE: u32 = 50;
 /// Most bytes of an answer that is not ours that are quoted.
@@ -208,18 +210,31 @@ impl Client {
         self.pages("Patchwave", operation, request, list, limit).await
     }
 
+    /// Asks for `/livez` or `/readyz`. Returns whether the server is well, and its answer.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] or [`ClientError::NotTheApi`].
+    pub async fn health(&self, path: &str) -> Result<(bool, Value), ClientError> {
+        let request = self.http.get(self.at(&[path])).timeout(HEALTH_WITHIN);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let body = response.text().await.map_err(|error| self.unreachable(&error))?;
+        match serde_json::from_str(&body) {
+            Ok(answer @ Value::Object(_)) if status.is_success() || status.as_u16() == 503 => {
+                Ok((status.is_success(), answer))
+            }
+            _ => Err(self.not_the_api(status.as_u16(), &body)),
+        }
+    }
+
     /// Opens the event stream at `path`, such as `/topics/patchwave/events`.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] or [`ClientError::Refused`].
     pub async fn events(&self, segments: &[&str]) -> Result<Response, ClientError> {
-        let mut url = self.endpoint.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
-        }
         let response = self
             .http
-            .get(url)
+            .get(self.at(segments))
             .header("accept", "text/event-stream")
             .send()
             .await
@@ -232,6 +247,14 @@ impl Client {
         // The stream's errors are a line of text.
         let message: String = body.trim().chars().filter(|c| !c.is_control()).take(QUOTED_CHARS_MAX).collect();
         Err(ClientError::Refused { operation: "the event stream".to_owned(), code: format!("HTTP {status}"), message })
+    }
+
+    fn at(&self, segments: &[&str]) -> Url {
+        let mut url = self.endpoint.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
     }
 
     async fn pages(

@@ -5,6 +5,8 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use patchwave_api::ServeError;
+
 use crate::client::ClientError;
 use crate::config::ConfigError;
 
@@ -19,7 +21,7 @@ pub const EXIT_UNREACHABLE: u8 = 3;
 pub const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0  done; for `watch`, the status is Success
-  1  failed: the server refused, or what was watched did not succeed
+  1  failed: the server refused or is not ready, or what was watched did not succeed
   2  the arguments or the configuration are wrong; nothing was attempted
   3  the server is not reachable";
 
@@ -90,6 +92,15 @@ fn verdict(error: &anyhow::Error) -> (u8, Option<&str>) {
         }
         if let Some(client) = cause.downcast_ref::<ClientError>() {
             return (client.exit_code(), client.hint());
+        }
+        if let Some(ServeError::NotLoopback { .. }) = cause.downcast_ref() {
+            return (EXIT_USAGE, None);
+        }
+        if let Some(ServeError::Bind { .. }) = cause.downcast_ref() {
+            return (
+                EXIT_FAILED,
+                Some("if it is in use, choose another with --listen or --health-listen; port 0 is a free one"),
+            );
         }
         if cause.is::<ConfigError>() {
             return (EXIT_USAGE, Some("`patchwave config` prints what is in force and where it comes from"));

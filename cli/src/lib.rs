@@ -16,3 +16,5 @@ pub mod output;
 pub mod roles;
 pub mod table;
 pub mod times;
+
+mod events;

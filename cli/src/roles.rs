@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
 use patchwave_api::Api;
@@ -25,9 +25,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::failure::Failure;
+use crate::in_process;
 
 /// Tries to reach a database that is still starting: about a minute in all.
 const OPEN_TRIES: usize = 15;
+/// Time for work of nodes in this process to end. Service managers and containers give 30 s in all.
+const NODES_STOP_GRACE: Duration = Duration::from_secs(20);
+/// Where this machine as a node keeps its state, below the data directory.
+const NODE_STATE: &str = "agent";
 /// Time for the bus to say goodbye at the end.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -114,6 +120,15 @@ impl Platform {
         served.context("the api gave up")
     }
 
+    /// Answers health checks on `listener`, if there is one, until `shutdown` is cancelled.
+    async fn answer_health(&self, listener: Option<TcpListener>, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Some(listener) = listener else { return Ok(()) };
+        let served = patchwave_api::serve_health(listener, self.for_api(), shutdown.clone()).await;
+        // Unseen by its supervisor the process would be killed; it leaves in order instead.
+        shutdown.cancel();
+        served.context("health checks could not be answered")
+    }
+
     /// Says goodbye to the bus and the database.
     pub async fn close(self) {
         if tokio::time::timeout(CLOSE_WITHIN, self.bus.close()).await.is_err() {
@@ -123,17 +138,25 @@ impl Platform {
     }
 }
 
-/// Runs every role until `shutdown` is cancelled.
+/// Runs every role, and the nodes that are to be in this process, until `shutdown` is cancelled.
 ///
 /// # Errors
-/// When a role cannot start or gives up.
+/// When a role or a node cannot start or gives up.
 pub async fn up(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let listener = patchwave_api::bind(config.listen).await?;
     let platform = Platform::open(config, "patchwave").await?;
+    let nodes = in_process::nodes(&config.nodes, &config.data_dir.join(NODE_STATE))?;
     info!(api = %config.listen, bus = %config.bus, store = %config.store, topics = %config.topics, "up");
-    let ran = platform.run_all(listener, shutdown).await;
+    let agents = async {
+        let Some(bus) = platform.embedded.clone().filter(|_| !nodes.is_empty()) else { return Ok(()) };
+        let ran = in_process::run(nodes, bus, NODES_STOP_GRACE, shutdown.clone()).await;
+        // Nodes that were asked for and are not there are no small thing: the roles stop with them.
+        shutdown.cancel();
+        ran
+    };
+    let (ran, nodes_ran) = tokio::join!(platform.run_all(listener, shutdown.clone()), agents);
     platform.close().await;
-    ran
+    ran.and(nodes_ran)
 }
 
 /// Runs the scheduler until `shutdown` is cancelled.
@@ -141,10 +164,12 @@ pub async fn up(config: &Config, shutdown: CancellationToken) -> anyhow::Result<
 /// # Errors
 /// When it cannot start or gives up.
 pub async fn scheduler(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let health = bind_health(config).await?;
     let platform = Platform::open(config, "patchwave-scheduler").await?;
-    patchwave_scheduler::run(platform.for_scheduler(), shutdown).await;
+    let role = patchwave_scheduler::run(platform.for_scheduler(), shutdown.clone());
+    let ((), served) = tokio::join!(role, platform.answer_health(health, shutdown));
     platform.close().await;
-    Ok(())
+    served
 }
 
 /// Runs a worker that reads the queues `only` (all of them when empty) until `shutdown` is
@@ -153,10 +178,12 @@ pub async fn scheduler(config: &Config, shutdown: CancellationToken) -> anyhow::
 /// # Errors
 /// When it cannot start or gives up.
 pub async fn worker(config: &Config, only: &[WorkQueue], shutdown: CancellationToken) -> anyhow::Result<()> {
+    let health = bind_health(config).await?;
     let platform = Platform::open(config, "patchwave-worker").await?;
-    patchwave_workers::run(platform.for_workers(), only, shutdown).await;
+    let role = patchwave_workers::run(platform.for_workers(), only, shutdown.clone());
+    let ((), served) = tokio::join!(role, platform.answer_health(health, shutdown));
     platform.close().await;
-    Ok(())
+    served
 }
 
 /// Serves the API until `shutdown` is cancelled.
@@ -170,6 +197,13 @@ pub async fn api(config: &Config, shutdown: CancellationToken) -> anyhow::Result
     let served = patchwave_api::serve(listener, platform.for_api(), shutdown).await.context("the api gave up");
     platform.close().await;
     served
+}
+
+async fn bind_health(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    match config.health_listen {
+        Some(address) => Ok(Some(patchwave_api::bind(address).await?)),
+        None => Ok(None),
+    }
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
@@ -203,7 +237,8 @@ fn take_directory(directory: &Path) -> anyhow::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
-            bail!("the data directory {} is in use by another patchwave process", directory.display())
+            let message = format!("the data directory {} is in use by another patchwave process", directory.display());
+            Err(Failure::failed(message).with_hint("stop that one, or choose another with --data-dir").into())
         }
         Err(std::fs::TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("could not lock {}", path.display()))

@@ -21,6 +21,7 @@ fn help_names_every_command_and_exit_code() {
         "worker",
         "api",
         "config",
+        "health",
         "demo",
         "window",
         "execution",
@@ -192,6 +193,19 @@ fn a_refusal_shows_the_servers_words() {
     assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{run:?}");
     assert!(run.stderr.contains("window `mw-9` does not exist (DoesNotExistException)"), "{run:?}");
     assert!(run.stderr.contains("hint: "), "{run:?}");
+}
+
+#[test]
+fn health_fails_and_names_what_does_not_answer() {
+    let body =
+        r#"{"ready":false,"checks":{"bus":{"ok":false,"reason":"refused"},"store":{"ok":true}},"warnings":["w"]}"#;
+    let (run, requests) = against(&[(503, body)], &["health"]);
+    assert_eq!((run.code, run.stdout.as_str()), (1, "bus: refused\nstore: ok\n"), "{run:?}");
+    assert!(run.stderr.starts_with("warning: w\nerror: not ready"), "{run:?}");
+    assert!(requests[0].starts_with("GET /readyz "), "{}", requests[0]);
+    let (run, requests) = against(&[(200, r#"{"status":"ok"}"#)], &["health", "--live"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "live\n"), "{run:?}");
+    assert!(requests[0].starts_with("GET /livez "), "{}", requests[0]);
 }
 
 #[test]

@@ -47,6 +47,19 @@ pub struct Document {
     pub platform_types: &'static [&'static str],
     /// Its parameters.
     pub parameters: &'static [Parameter],
+    /// Its only step.
+    pub step: StepTemplate,
+}
+
+/// What a document does, before its parameters are filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepTemplate {
+    /// Its name, by which results are reported.
+    pub name: &'static str,
+    /// SSM's plugin, or ours where the agent itself does the work.
+    pub action: &'static str,
+    /// What the plugin is given; `{{ name }}` stands for the parameter's value.
+    pub inputs: &'static [(&'static str, &'static str)],
 }
 
 /// Every built-in document, by name.
@@ -79,6 +92,16 @@ pub const DOCUMENTS: [Document; 2] = [
                 allowed: &[],
             },
         ],
+        step: StepTemplate {
+            name: "PatchNode",
+            action: "patchwave:patchBaseline",
+            inputs: &[
+                ("operation", "{{ Operation }}"),
+                ("rebootOption", "{{ RebootOption }}"),
+                ("snapshotId", "{{ SnapshotId }}"),
+                ("timeoutSeconds", "7200"),
+            ],
+        },
     },
     Document {
         name: RUN_SHELL_SCRIPT,
@@ -108,6 +131,15 @@ pub const DOCUMENTS: [Document; 2] = [
                 allowed: &[],
             },
         ],
+        step: StepTemplate {
+            name: "runShellScript",
+            action: "aws:runShellScript",
+            inputs: &[
+                ("runCommand", "{{ commands }}"),
+                ("workingDirectory", "{{ workingDirectory }}"),
+                ("timeoutSeconds", "{{ executionTimeout }}"),
+            ],
+        },
     },
 ];
 
@@ -182,7 +214,7 @@ pub fn render(name: &str, version: Option<&str>, parameters: &Parameters) -> Res
     }
     let step = match document.name {
         RUN_PATCH_BASELINE => Step {
-            name: "PatchNode".to_owned(),
+            name: document.step.name.to_owned(),
             timeout_seconds: PATCH_TIMEOUT_SECONDS,
             action: Action::PatchBaseline {
                 operation: match values.one("Operation") {
@@ -196,7 +228,7 @@ pub fn render(name: &str, version: Option<&str>, parameters: &Parameters) -> Res
             },
         },
         _ => Step {
-            name: "runShellScript".to_owned(),
+            name: document.step.name.to_owned(),
             timeout_seconds: values.timeout("executionTimeout")?,
             action: Action::RunShellScript {
                 commands: values.list("commands"),
@@ -295,6 +327,18 @@ mod tests {
             rendered.steps[0].action,
             Action::PatchBaseline { operation: PatchOperation::Install, reboot_option: RebootOption::RebootIfNeeded }
         );
+    }
+
+    #[test]
+    fn steps_are_given_every_parameter_and_the_timeout_that_holds() {
+        for document in &DOCUMENTS {
+            let given = |value: String| document.step.inputs.iter().any(|(_, input)| *input == value);
+            for parameter in document.parameters {
+                assert!(given(format!("{{{{ {} }}}}", parameter.name)), "{} of {}", parameter.name, document.name);
+            }
+        }
+        let timeout = find(RUN_PATCH_BASELINE).expect("built in").step.inputs.last();
+        assert_eq!(timeout, Some(&("timeoutSeconds", PATCH_TIMEOUT_SECONDS.to_string().as_str())));
     }
 
     #[test]

@@ -301,8 +301,12 @@ fn image_runs_as_an_ordinary_user_and_has_what_the_services_call() {
 fn commands_use_options_that_the_programs_have() {
     let compose = compose();
     let mut seen = 0;
-    for (name, service) in services(&compose) {
-        let command = strings(&service["command"]);
+    let services = services(&compose);
+    let commands = services.iter().flat_map(|(name, service)| {
+        let check = strings(&service["healthcheck"]["test"]).into_iter().skip(1).collect();
+        [(*name, strings(&service["command"])), (*name, check)]
+    });
+    for (name, command) in commands {
         let Some((program, arguments)) = command.split_first().filter(|(program, _)| program.starts_with("patchwave"))
         else {
             continue;
@@ -318,7 +322,7 @@ fn commands_use_options_that_the_programs_have() {
             assert!(known, "{name}: {program} has no option {option}");
         }
     }
-    assert!(seen >= 6, "only {seen} commands were found");
+    assert!(seen >= 10, "only {seen} commands were found");
 }
 
 #[test]

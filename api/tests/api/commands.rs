@@ -271,6 +271,9 @@ async fn built_in_documents_are_listed_and_described() {
     let content = id(&api.ok("GetDocument", json!({ "Name": "AWS-RunShellScript" })).await, "Content");
     let content: Value = serde_json::from_str(&content).expect("JSON content");
     assert_eq!(content["schemaVersion"], "2.2");
+    let step = &content["mainSteps"][0];
+    assert_eq!((&step["action"], &step["name"]), (&json!("aws:runShellScript"), &json!("runShellScript")));
+    assert_eq!(step["inputs"]["runCommand"], "{{ commands }}");
     api.refused("GetDocument", json!({ "Name": "AWS-Nothing" }), "InvalidDocument").await;
     let version = json!({ "Name": "AWS-RunShellScript", "DocumentVersion": "7" });
     api.refused("DescribeDocument", version, "InvalidDocumentVersion").await;

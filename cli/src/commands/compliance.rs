@@ -56,6 +56,9 @@ pub(super) async fn run(args: ComplianceArgs, cx: &Context) -> anyhow::Result<()
     let mut groups = gather(&cx.client).await?;
     if let Some(name) = &args.patch_group {
         groups.retain(|group| group.patch_group == *name);
+        if groups.is_empty() {
+            cx.output.note(&format!("no node is in patch group `{name}`"));
+        }
     }
     Ok(cx.output.either(&json!({"PatchGroups": groups}), || render(&groups))?)
 }

@@ -18,6 +18,7 @@ pub mod dead_letters;
 pub mod document;
 pub mod execution;
 pub mod group;
+pub mod health;
 pub mod listen;
 pub mod node;
 pub mod notification;
@@ -71,6 +72,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
     let endpoint = if global.endpoint.is_empty() { DEFAULT_ENDPOINT } else { &global.endpoint };
     let cx = Context { client: Client::new(endpoint)?, output };
     match command {
+        Command::Health(args) => health::run(args, &cx).await,
         Command::Window(command) => window::run(command, &cx).await,
         Command::Execution(command) => execution::run(command, &cx).await,
         Command::Baseline(command) => baseline::run(command, &cx).await,

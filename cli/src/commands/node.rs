@@ -18,8 +18,8 @@ pub enum NodeCommand {
         /// Only nodes with this tag; repeatable
         #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_pair)]
         tags: Vec<Pair>,
-        /// Only nodes that are `Online` or `ConnectionLost`
-        #[arg(long, value_name = "STATUS")]
+        /// Only nodes in this state
+        #[arg(long, value_name = "STATUS", value_parser = ["Online", "ConnectionLost"])]
         ping_status: Option<String>,
     },
     /// Show a node with its tags and the counts of its last scan
@@ -72,6 +72,7 @@ pub(super) async fn run(command: NodeCommand, cx: &Context) -> anyhow::Result<()
 }
 
 async fn list(tags: &[Pair], ping_status: Option<String>, cx: &Context) -> anyhow::Result<()> {
+    let is_filtered = !tags.is_empty() || ping_status.is_some();
     let tags = tags.iter().map(|pair| (format!("tag:{}", pair.key), vec![pair.value.clone()]));
     let ping_status = ping_status.map(|status| ("PingStatus".to_owned(), vec![status]));
     let request = Request::new().unless_empty("Filters", key_values(tags.chain(ping_status))).done();
@@ -90,6 +91,11 @@ async fn list(tags: &[Pair], ping_status: Option<String>, cx: &Context) -> anyho
         table::member("ADDRESS", "IPAddress"),
         table::member("AGENT", "AgentVersion"),
     ];
+    if !is_filtered && elements(&answer, list).next().is_none() {
+        cx.output.note(
+            "no node has enrolled yet: start `patchwave-agent` on one, or `patchwave up` with --local-node or --simulate",
+        );
+    }
     Ok(cx.output.either(&answer, || table::rows(&columns, elements(&answer, list)))?)
 }
 
@@ -120,9 +126,13 @@ async fn show(node: &str, cx: &Context) -> anyhow::Result<()> {
 }
 
 async fn patches(node: &str, states: Vec<String>, cx: &Context) -> anyhow::Result<()> {
-    let states = (!states.is_empty()).then(|| ("State".to_owned(), states));
+    let is_filtered = !states.is_empty();
+    let states = is_filtered.then(|| ("State".to_owned(), states));
     let request = Request::new().set("InstanceId", node).unless_empty("Filters", key_values(states)).done();
     let answer = cx.client.ssm_all("DescribeInstancePatches", &request, "Patches", None).await?;
+    if !is_filtered && elements(&answer, "Patches").next().is_none() {
+        cx.output.note(&format!("nothing is known of `{node}`: no scan of a node with this id was reported"));
+    }
     let columns = [
         table::member("PATCH", "KBId"),
         table::member("STATE", "State"),

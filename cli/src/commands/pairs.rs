@@ -18,7 +18,7 @@ pub struct Pair {
 pub(super) fn parse_pair(text: &str) -> Result<Pair, String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok(Pair { key: key.to_owned(), value: value.to_owned() }),
-        _ => Err("expected KEY=VALUE".to_owned()),
+        _ => Err("expected KEY=VALUE, such as `Patch Group=canary` or `Operation=Scan`".to_owned()),
     }
 }
 

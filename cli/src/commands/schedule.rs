@@ -80,6 +80,9 @@ fn refuse(error: ScheduleError) -> Failure {
         let before = syntax.expression.get(..syntax.position).unwrap_or(&syntax.expression);
         message.push_str(&format!("\n  {}\n  {}^", syntax.expression, " ".repeat(before.chars().count())));
     }
-    Failure::usage(message)
-        .with_hint("fields are: [second] minute hour day-of-month month day-of-week year; 1 = Sunday")
+    let failure = Failure::usage(message);
+    if !matches!(error, ScheduleError::Syntax(_)) {
+        return failure;
+    }
+    failure.with_hint("fields are: [second] minute hour day-of-month month day-of-week year; 1 = Sunday")
 }

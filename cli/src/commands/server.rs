@@ -8,7 +8,9 @@ use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::GlobalArgs;
-use crate::config::{Config, ConfigArgs, ConfigError, DEFAULTS, Effective, Role, Setting, Sources, given, redact};
+use crate::config::{
+    Config, ConfigArgs, ConfigError, DEFAULTS, Effective, HealthArgs, NodeArgs, Role, Setting, Sources, given, redact,
+};
 use crate::output::Output;
 use crate::{logs, roles};
 
@@ -17,11 +19,15 @@ use crate::{logs, roles};
 pub struct UpArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    nodes: NodeArgs,
 }
 
 /// Options of `scheduler`.
 #[derive(Debug, Args)]
 pub struct SchedulerArgs {
+    #[command(flatten)]
+    health: HealthArgs,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -32,6 +38,8 @@ pub struct WorkerArgs {
     /// Read these queues only: resolver, dispatcher, collector, inventory, notifier, dead-letters
     #[arg(long, value_name = "QUEUE,…", value_delimiter = ',', value_parser = parse_queue)]
     only: Vec<WorkQueue>,
+    #[command(flatten)]
+    health: HealthArgs,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -51,6 +59,10 @@ pub struct ShowArgs {
     reference: bool,
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    health: HealthArgs,
+    #[command(flatten)]
+    nodes: NodeArgs,
 }
 
 fn parse_queue(name: &str) -> Result<WorkQueue, String> {
@@ -103,7 +115,11 @@ pub(super) fn show(args: ShowArgs, global: &GlobalArgs, matches: &ArgMatches, ou
         }
         output.json(&settings)?;
     } else {
-        let line = |setting: Setting| format!("{} = {}", setting.key(), toml::Value::String(value(setting)));
+        let toml = |setting: Setting| match value(setting).parse() {
+            Ok(number) if setting.is_number() => toml::Value::Integer(number),
+            _ => toml::Value::String(value(setting)),
+        };
+        let line = |setting: Setting| format!("{} = {}", setting.key(), toml(setting));
         let width = Setting::ALL.into_iter().map(|setting| line(setting).chars().count()).max().unwrap_or(0);
         for setting in Setting::ALL {
             output.line(&format!("{:width$}  # {}", line(setting), effective.origin(setting)))?;

@@ -30,6 +30,51 @@ pub struct ConfigArgs {
     pub artifacts: Option<String>,
 }
 
+/// Options of the nodes inside the process of `up`; text for the same reason.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Nodes in this process (embedded bus only)")]
+pub struct NodeArgs {
+    /// Make this machine a node: `scan` takes scans alone, `install` takes every command, `off` is
+    /// none; it never restarts the machine [default: off; `scan` without a value]
+    #[arg(
+        long,
+        value_name = "WHAT",
+        num_args = 0..=1,
+        default_missing_value = "scan",
+        env = "PATCHWAVE_LOCAL_NODE",
+        hide_env_values = true
+    )]
+    pub local_node: Option<String>,
+    /// Its id, `mi-` and 17 hex digits [default: drawn once, and kept in the data directory]
+    #[arg(long, value_name = "ID", env = "PATCHWAVE_LOCAL_NODE_ID", hide_env_values = true)]
+    pub local_node_id: Option<String>,
+    /// A tag of it, such as `Patch Group=canary`; repeatable, or several with commas
+    #[arg(
+        long = "local-node-tag",
+        value_name = "KEY=VALUE",
+        env = "PATCHWAVE_LOCAL_NODE_TAGS",
+        hide_env_values = true
+    )]
+    pub local_node_tags: Vec<String>,
+    /// Add so many simulated nodes, 0 to 10000 [default: 0]
+    #[arg(long, value_name = "COUNT", env = "PATCHWAVE_SIMULATE", hide_env_values = true)]
+    pub simulate: Option<String>,
+    /// Decides everything that differs between simulated nodes [default: 1]
+    #[arg(long, value_name = "SEED", env = "PATCHWAVE_SIMULATE_SEED", hide_env_values = true)]
+    pub simulate_seed: Option<String>,
+    /// Patch groups of simulated nodes with weights, such as `canary=1,production=3`
+    #[arg(long, value_name = "NAME=WEIGHT,…", env = "PATCHWAVE_SIMULATE_PATCH_GROUPS", hide_env_values = true)]
+    pub simulate_patch_groups: Option<String>,
+}
+
+/// Option of the roles that have no listener otherwise.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HealthArgs {
+    /// Answer /livez and /readyz here, for `patchwave health`; loopback addresses only [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PATCHWAVE_HEALTH_LISTEN", hide_env_values = true)]
+    pub health_listen: Option<String>,
+}
+
 /// The settings that were given as options or variables.
 ///
 /// `matches` are the whole command line's; options may stand at any level of subcommands. An empty
@@ -39,14 +84,15 @@ pub(crate) fn given(matches: &ArgMatches) -> Vec<(Setting, Origin, String)> {
     let mut level = Some(matches);
     while let Some(matches) = level {
         for setting in Setting::ALL {
-            let Ok(Some(value)) = matches.try_get_one::<String>(setting.key()) else { continue };
+            let Ok(Some(values)) = matches.try_get_many::<String>(setting.key()) else { continue };
+            let value = values.map(String::as_str).collect::<Vec<_>>().join(",");
             let origin = match matches.value_source(setting.key()) {
                 Some(ValueSource::CommandLine) => Origin::Flag(setting.flag()),
                 Some(ValueSource::EnvVariable) if !value.is_empty() => Origin::Variable(setting.variable()),
                 _ => continue,
             };
             found.retain(|(other, _, _)| *other != setting);
-            found.push((setting, origin, value.clone()));
+            found.push((setting, origin, value));
         }
         level = matches.subcommand().map(|(_, matches)| matches);
     }

@@ -8,6 +8,7 @@ use reqwest::Url;
 use super::Config;
 use super::fault::Fault;
 use super::layers::Effective;
+use super::nodes::{self, InProcessNodes};
 use super::setting::Setting;
 use super::url::{EMBEDDED, ServiceUrl};
 use crate::logs::{self, LogFormat};
@@ -49,24 +50,34 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
     let topics = keep(url(effective, Setting::Topics, effective.value(Setting::Topics), role));
     let artifacts = keep(url(effective, Setting::Artifacts, &in_data_dir(Setting::Artifacts), role));
     let log = keep(log(effective));
-    let listen = listen(effective).map_err(|fault| faults.push(fault)).ok();
+    let listens = |setting| listen(effective, setting);
+    let health_listen = match effective.value(Setting::HealthListen) {
+        "" => Some(None),
+        _ => listens(Setting::HealthListen).map(Some).map_err(|fault| faults.push(fault)).ok(),
+    };
+    let listen = listens(Setting::Listen).map_err(|fault| faults.push(fault)).ok();
     let log_format = log_format(effective).map_err(|fault| faults.push(fault)).ok();
+    let nodes = match role {
+        Role::All => nodes::check(effective, faults),
+        _ => Some(InProcessNodes::default()),
+    };
     Some(Config {
         listen: listen?,
+        health_listen: health_listen?,
         data_dir: PathBuf::from(data_dir?),
         bus: ServiceUrl::new(bus?),
         store: ServiceUrl::new(store?),
         topics: ServiceUrl::new(topics?),
         artifacts: ServiceUrl::new(artifacts?),
+        nodes: nodes?,
         log: log?,
         log_format: log_format?,
     })
 }
 
-fn listen(effective: &Effective) -> Result<SocketAddr, Fault> {
-    let fault = |reason: &str| effective.fault(Setting::Listen, reason);
-    let address: SocketAddr =
-        effective.value(Setting::Listen).parse().map_err(|_| fault("not an IP address and port"))?;
+fn listen(effective: &Effective, setting: Setting) -> Result<SocketAddr, Fault> {
+    let fault = |reason: &str| effective.fault(setting, reason);
+    let address: SocketAddr = effective.value(setting).parse().map_err(|_| fault("not an IP address and port"))?;
     if address.ip().is_loopback() {
         Ok(address)
     } else {

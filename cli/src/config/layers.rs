@@ -143,6 +143,7 @@ fn read_toml(text: &str, origin: &Origin, faults: &mut Vec<Fault>) -> Vec<(Setti
         };
         match value {
             toml::Value::String(value) => values.push((setting, value)),
+            toml::Value::Integer(number) if setting.is_number() => values.push((setting, number.to_string())),
             other => faults.push(Fault {
                 subject: format!("{key} = `{}` (from {origin})", redact(&shown(&other))),
                 reason: format!("this is a TOML {}", other.type_str()),

@@ -5,23 +5,25 @@
 //! once. Passwords are never printed: see [`ServiceUrl`].
 //!
 //! A new setting needs an entry in `setting`, a line in `config.default.toml`, an option in
-//! [`ConfigArgs`], and its check in `check`.
+//! `args`, and its check in `check` or `nodes`.
 
 mod args;
 mod check;
 mod fault;
 mod layers;
+mod nodes;
 mod setting;
 mod url;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use self::args::ConfigArgs;
 pub(crate) use self::args::given;
+pub use self::args::{ConfigArgs, HealthArgs, NodeArgs};
 pub use self::check::Role;
 pub use self::fault::{ConfigError, Fault};
 pub use self::layers::{Effective, Origin, Sources};
+pub use self::nodes::{InProcessNodes, LocalNode};
 pub use self::setting::Setting;
 pub use self::url::ServiceUrl;
 pub(crate) use self::url::redact;
@@ -35,12 +37,14 @@ pub const FILE: &str = "patchwave.toml";
 
 /// Checked configuration of the server roles.
 ///
-/// Made by [`Config::load`], so: `listen` is a loopback address, `data_dir` is absolute, and the
+/// Made by [`Config::load`], so: `listen` and `health_listen` are loopback addresses, `data_dir` is absolute, and the
 /// URLs have a scheme that this program knows and, over the network, a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// Where a scheduler or worker of its own answers health checks, if anywhere.
+    pub health_listen: Option<SocketAddr>,
     /// Directory for what is kept on this machine. Need not exist yet.
     pub data_dir: PathBuf,
     /// `embedded` or `amqp[s]://…`.
@@ -51,6 +55,8 @@ pub struct Config {
     pub topics: ServiceUrl,
     /// `file:///…`.
     pub artifacts: ServiceUrl,
+    /// Nodes inside the process; none for any role but [`Role::All`].
+    pub nodes: InProcessNodes,
     /// Filter for log lines.
     pub log: String,
     /// How log lines are written.
@@ -77,11 +83,13 @@ impl Config {
         let embedded = || ServiceUrl::new(url::EMBEDDED.to_owned());
         Self {
             listen,
+            health_listen: None,
             data_dir: directory.to_owned(),
             bus: embedded(),
             store: ServiceUrl::new(format!("sqlite://{}", directory.join("patchwave.db").display())),
             topics: embedded(),
             artifacts: ServiceUrl::new(format!("file://{}", directory.join("artifacts").display())),
+            nodes: InProcessNodes::default(),
             log: "warn".to_owned(),
             log_format: LogFormat::default(),
         }

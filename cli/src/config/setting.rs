@@ -5,6 +5,8 @@
 pub enum Setting {
     /// Where the API listens.
     Listen,
+    /// Where a scheduler or worker answers health checks.
+    HealthListen,
     /// Directory for what is kept on this machine.
     DataDir,
     /// The message bus.
@@ -15,6 +17,18 @@ pub enum Setting {
     Topics,
     /// Large files.
     Artifacts,
+    /// Whether this machine is a node of `up`, and what it takes.
+    LocalNode,
+    /// That node's id.
+    LocalNodeId,
+    /// Its tags.
+    LocalNodeTags,
+    /// Number of simulated nodes in `up`.
+    Simulate,
+    /// What decides how they differ.
+    SimulateSeed,
+    /// Their patch groups.
+    SimulatePatchGroups,
     /// Filter for log lines.
     Log,
     /// Form of log lines.
@@ -23,13 +37,20 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting, in the order of the reference file.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::Listen,
+        Self::HealthListen,
         Self::DataDir,
         Self::Bus,
         Self::Store,
         Self::Topics,
         Self::Artifacts,
+        Self::LocalNode,
+        Self::LocalNodeId,
+        Self::LocalNodeTags,
+        Self::Simulate,
+        Self::SimulateSeed,
+        Self::SimulatePatchGroups,
         Self::Log,
         Self::LogFormat,
     ];
@@ -39,11 +60,18 @@ impl Setting {
     pub const fn key(self) -> &'static str {
         match self {
             Self::Listen => "listen",
+            Self::HealthListen => "health_listen",
             Self::DataDir => "data_dir",
             Self::Bus => "bus",
             Self::Store => "store",
             Self::Topics => "topics",
             Self::Artifacts => "artifacts",
+            Self::LocalNode => "local_node",
+            Self::LocalNodeId => "local_node_id",
+            Self::LocalNodeTags => "local_node_tags",
+            Self::Simulate => "simulate",
+            Self::SimulateSeed => "simulate_seed",
+            Self::SimulatePatchGroups => "simulate_patch_groups",
             Self::Log => "log",
             Self::LogFormat => "log_format",
         }
@@ -54,11 +82,18 @@ impl Setting {
     pub const fn flag(self) -> &'static str {
         match self {
             Self::Listen => "--listen",
+            Self::HealthListen => "--health-listen",
             Self::DataDir => "--data-dir",
             Self::Bus => "--bus",
             Self::Store => "--store",
             Self::Topics => "--topics",
             Self::Artifacts => "--artifacts",
+            Self::LocalNode => "--local-node",
+            Self::LocalNodeId => "--local-node-id",
+            Self::LocalNodeTags => "--local-node-tag",
+            Self::Simulate => "--simulate",
+            Self::SimulateSeed => "--simulate-seed",
+            Self::SimulatePatchGroups => "--simulate-patch-groups",
             Self::Log => "--log",
             Self::LogFormat => "--log-format",
         }
@@ -69,11 +104,18 @@ impl Setting {
     pub const fn variable(self) -> &'static str {
         match self {
             Self::Listen => "PATCHWAVE_LISTEN",
+            Self::HealthListen => "PATCHWAVE_HEALTH_LISTEN",
             Self::DataDir => "PATCHWAVE_DATA_DIR",
             Self::Bus => "PATCHWAVE_BUS",
             Self::Store => "PATCHWAVE_STORE",
             Self::Topics => "PATCHWAVE_TOPICS",
             Self::Artifacts => "PATCHWAVE_ARTIFACTS",
+            Self::LocalNode => "PATCHWAVE_LOCAL_NODE",
+            Self::LocalNodeId => "PATCHWAVE_LOCAL_NODE_ID",
+            Self::LocalNodeTags => "PATCHWAVE_LOCAL_NODE_TAGS",
+            Self::Simulate => "PATCHWAVE_SIMULATE",
+            Self::SimulateSeed => "PATCHWAVE_SIMULATE_SEED",
+            Self::SimulatePatchGroups => "PATCHWAVE_SIMULATE_PATCH_GROUPS",
             Self::Log => "PATCHWAVE_LOG",
             Self::LogFormat => "PATCHWAVE_LOG_FORMAT",
         }
@@ -83,15 +125,27 @@ impl Setting {
     #[must_use]
     pub const fn allowed(self) -> &'static str {
         match self {
-            Self::Listen => "a loopback address and port such as `127.0.0.1:8080` or `[::1]:8080`",
+            Self::Listen | Self::HealthListen => "a loopback address and port such as `127.0.0.1:8080` or `[::1]:8080`",
             Self::DataDir => "a directory",
             Self::Bus => "`embedded` or `amqp[s]://user:password@host:port/vhost`",
             Self::Store => "`sqlite://path` or `postgres://user:password@host:port/database`",
             Self::Topics => "`embedded` or `redis[s]://host:port/db`",
             Self::Artifacts => "`file:///absolute/path`",
+            Self::LocalNode => "`off`, `scan` or `install`",
+            Self::LocalNodeId => "`mi-` and 17 hex digits",
+            Self::LocalNodeTags => "`KEY=VALUE`, several with commas, such as `Patch Group=canary`",
+            Self::Simulate => "a number of nodes, 0 to 10000",
+            Self::SimulateSeed => "a whole number, 0 or more",
+            Self::SimulatePatchGroups => "names with weights of 1 to 1000, such as `canary=1,production=3`",
             Self::Log => "a filter such as `info` or `warn,patchwave=debug`",
             Self::LogFormat => "`pretty` or `json`",
         }
+    }
+
+    /// Whether it is a number, and may stand in the file as one.
+    #[must_use]
+    pub const fn is_number(self) -> bool {
+        matches!(self, Self::Simulate | Self::SimulateSeed)
     }
 
     /// The setting with that key.

@@ -20,10 +20,10 @@ fn faults(given: &[(Setting, &str)], file: &str, role: Role) -> Vec<String> {
 
 #[test]
 fn the_reference_file_names_every_setting_and_is_valid() {
-    let (effective, faults) = Effective::gather(&Sources::default());
+    let (_, faults) = Effective::gather(&Sources::default());
     assert_eq!(faults, []);
     for setting in Setting::ALL {
-        assert_ne!(effective.value(setting), "", "{}", setting.key());
+        assert!(DEFAULTS.contains(&format!("\n{} = ", setting.key())), "{}", setting.key());
     }
     let config = Config::load(&Sources::default(), Role::All).expect("the defaults are valid");
     assert!(config.data_dir.is_absolute());
@@ -87,10 +87,62 @@ fn wrong_urls_say_what_is_missing() {
         (Setting::Artifacts, "s3://bucket", "scheme `s3` is not known"),
         (Setting::Listen, "8080", "not an IP address and port"),
         (Setting::Listen, "192.168.1.4:80", "no authentication"),
+        (Setting::HealthListen, "0.0.0.0:80", "no authentication"),
     ] {
         let found = faults(&[(setting, value)], "", Role::All);
         assert_eq!(found.len(), 1, "{found:#?}");
         assert!(found[0].contains(reason), "{value}: {found:#?}");
         assert!(found[0].contains("expected"), "{value}: {found:#?}");
     }
+}
+
+#[test]
+fn nodes_of_up_are_read_from_text_and_numbers() {
+    let file = "local_node = \"install\"\nlocal_node_tags = \"Patch Group=canary,Site=\"\nsimulate = 5\n";
+    let given = [(Setting::SimulatePatchGroups, "canary,production=3"), (Setting::SimulateSeed, "7")];
+    let nodes = Config::load(&sources(&given, file), Role::All).expect("valid").nodes;
+    let local = nodes.local.expect("a local node");
+    assert!(local.may_install && local.id.is_none());
+    assert_eq!(local.tags.into_iter().collect::<Vec<_>>(), [("Patch Group", "canary"), ("Site", "")].map(own));
+    assert_eq!((nodes.simulated, nodes.seed), (5, 7));
+    assert_eq!(nodes.patch_groups, [("canary".to_owned(), 1), ("production".to_owned(), 3)]);
+}
+
+fn own((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+#[test]
+fn nodes_of_up_are_refused_with_what_is_allowed() {
+    for (setting, value, parts) in [
+        (Setting::LocalNode, "yes", ["`yes`", "`off`, `scan` or `install`"]),
+        (Setting::LocalNodeId, "mi-1", ["`mi-1`", "17 hex digits"]),
+        (Setting::LocalNodeTags, "canary", ["`canary`", "KEY=VALUE"]),
+        (Setting::Simulate, "10001", ["`10001`", "0 to 10000"]),
+        (Setting::SimulateSeed, "-1", ["`-1`", "0 or more"]),
+        (Setting::SimulatePatchGroups, "canary=0", ["`canary=0`", "1 to 1000"]),
+    ] {
+        let found = faults(&[(setting, value)], "local_node = \"scan\"\nsimulate = 1\n", Role::All);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with(setting.key()), "{found:#?}");
+        assert!(parts.iter().all(|part| found[0].contains(part)), "{found:#?}");
+    }
+}
+
+#[test]
+fn nodes_of_up_need_the_embedded_bus_and_what_describes_them_needs_them() {
+    let bus = (Setting::Bus, "amqp://u:hunter2@h/");
+    for (setting, value) in [(Setting::LocalNode, "scan"), (Setting::Simulate, "1")] {
+        let found = faults(&[bus, (setting, value)], "", Role::All);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        for part in [setting.key(), value, "amqp://u:***@h/", "patchwave-agent", "embedded"] {
+            assert!(found[0].contains(part), "{part} in {found:#?}");
+        }
+        assert!(!found[0].contains("hunter2"), "{found:#?}");
+    }
+    let found = faults(&[(Setting::LocalNodeTags, "a=b"), (Setting::SimulateSeed, "2")], "", Role::All);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].contains("--local-node") && found[1].contains("--simulate"), "{found:#?}");
+    Config::load(&sources(&[], "local_node_tags = \"a=b\"\nsimulate_seed = 2\n"), Role::All)
+        .expect("a file may describe what is switched off");
 }

@@ -6,22 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use patchwave_agent::execute::HostRunner;
-use patchwave_agent::journal::FileJournal;
 use patchwave_agent::simulate::{Simulation, SimulationOptions};
-use patchwave_agent::transport::memory::InProcessTransport;
-use patchwave_agent::{Agent, AgentNode, AgentOptions, Policy, identity, packages};
+use patchwave_agent::{AgentNode, Policy, identity};
 use patchwave_platform::bus::embedded::EmbeddedBus;
 use patchwave_schemas::NodeId;
 use tokio_util::sync::CancellationToken;
 
 use super::scene::GROUPS;
-use crate::in_process::EmbeddedLink;
+use crate::in_process;
 
 /// The package whose installation fails in staging.
 pub(super) const BAD_PATCH: &str = "openssh-server";
 /// The patch group of the real node.
 pub(super) const REAL_GROUP: &str = "this-machine";
+/// Time for work in hand to end with the demo; the audience has gone.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// Everything that the demo patches or scans.
 #[derive(Clone)]
@@ -36,7 +35,6 @@ impl Fleet {
     /// Makes the fleet up. Its state is kept below `directory`.
     pub(super) fn make_up(directory: &Path) -> anyhow::Result<Self> {
         let state_dir = directory.join("agent");
-        std::fs::create_dir_all(&state_dir).context("could not create the agent's directory")?;
         let mut first_id = 0;
         let mut simulations = Vec::new();
         for (seed, group) in (1..).zip(&GROUPS) {
@@ -81,39 +79,16 @@ impl Fleet {
         stop: CancellationToken,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let nodes = self.nodes();
-        async move {
-            let transport = InProcessTransport::new(Arc::new(EmbeddedLink(bus)), false);
-            let options = AgentOptions { stop_grace: Duration::from_secs(1), ..AgentOptions::default() };
-            let agent = Agent::new(nodes?, options);
-            agent.run(Arc::new(transport), stop).await.context("the agents gave up")
-        }
+        async move { in_process::run(nodes?, bus, STOP_GRACE, stop).await }
     }
 
+    /// This machine's agent takes scans only, whatever it is told.
     fn nodes(&self) -> anyhow::Result<Vec<AgentNode>> {
         let mut nodes: Vec<_> =
             self.simulations.iter().flat_map(|simulation| simulation.nodes(Policy::default())).collect();
-        nodes.push(self.real_node()?);
-        Ok(nodes)
-    }
-
-    /// This machine. Its agent takes scans only, whatever it is told.
-    fn real_node(&self) -> anyhow::Result<AgentNode> {
-        let root = Path::new("/");
         let tags = BTreeMap::from([("Patch Group".to_owned(), REAL_GROUP.to_owned())]);
-        let facts = identity::facts(self.this_machine.clone(), root, tags)?;
-        let runner = HostRunner {
-            node_id: self.this_machine.clone(),
-            operating_system: facts.operating_system,
-            can_reboot: false,
-            packages: packages::detect(root, &self.state_dir).map(Arc::from),
-            state_dir: self.state_dir.clone(),
-        };
-        Ok(AgentNode {
-            facts,
-            runner: Arc::new(runner),
-            journal: Box::new(FileJournal::open(self.state_dir.join("journal.jsonl"))?),
-            policy: Policy { scan_only: true },
-            online: true,
-        })
+        let policy = Policy { scan_only: true };
+        nodes.push(in_process::this_machine(self.this_machine.clone(), tags, policy, &self.state_dir)?);
+        Ok(nodes)
     }
 }

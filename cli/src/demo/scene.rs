@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::fleet::REAL_GROUP;
 use crate::client::Client;
+use crate::events::EventReader;
 use crate::output::Output;
 
 /// Time between two looks at something that is about to appear.
@@ -220,13 +221,11 @@ impl Scene<'_> {
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let mut stream = response.bytes_stream();
-            let mut pending = String::new();
+            let mut events = EventReader::default();
             while let Some(Ok(bytes)) = stream.next().await {
-                pending.push_str(&String::from_utf8_lossy(&bytes));
-                while let Some(end) = pending.find('\n') {
-                    let line: String = pending.drain(..=end).collect();
-                    let told = line.strip_prefix("data:").and_then(headline);
-                    if told.is_some_and(|told| sender.send(told).is_err()) {
+                let Ok(complete) = events.push(&bytes) else { return };
+                for told in complete.iter().filter_map(|envelope| headline(envelope)) {
+                    if sender.send(told).is_err() {
                         return;
                     }
                 }
@@ -276,6 +275,6 @@ impl Scene<'_> {
 
 /// The subject of a notification's envelope.
 fn headline(envelope: &str) -> Option<String> {
-    let envelope: Value = serde_json::from_str(envelope.trim()).ok()?;
+    let envelope: Value = serde_json::from_str(envelope).ok()?;
     Some(format!("  notification: {}", envelope["Subject"].as_str()?))
 }

@@ -77,6 +77,14 @@ impl System {
     /// # Errors
     /// When a program was not built or does not start.
     pub async fn start(urls: Urls, roles: &[Role]) -> anyhow::Result<Self> {
+        Self::start_with(urls, roles, &[]).await
+    }
+
+    /// As [`System::start`], with more options for each process.
+    ///
+    /// # Errors
+    /// As [`System::start`].
+    pub async fn start_with(urls: Urls, roles: &[Role], options: &[&str]) -> anyhow::Result<Self> {
         let directory = temp_dir("system")?;
         let port = free_port(None)?;
         let mut programs = Vec::new();
@@ -94,6 +102,7 @@ impl System {
                 urls.topics.clone(),
             ];
             arguments.extend(urls.store.iter().flat_map(|url| ["--store".to_owned(), url.clone()]));
+            arguments.extend(options.iter().map(|option| (*option).to_owned()));
             programs.push((*role, Program::start("patchwave", arguments, directory.path(), &log)?));
         }
         let system = Self { api: Api::new(port), urls, programs, directory };

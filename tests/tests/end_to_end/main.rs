@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod embedded;
+mod in_process;
 mod offline;
 mod rollouts;
 mod this_machine;
