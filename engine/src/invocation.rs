@@ -169,6 +169,15 @@ impl State {
         }
     }
 
+    /// SSM's `StatusDetails`.
+    #[must_use]
+    pub const fn details(self) -> &'static str {
+        match self {
+            Self::Ended(ending) => ending.details(),
+            open => open.status(),
+        }
+    }
+
     /// Returns what `event` makes of an invocation in this state.
     ///
     /// # Errors

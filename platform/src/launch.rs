@@ -30,8 +30,9 @@ const INSTANCE_IDS_MAX: usize = 50;
 const COMMENT_CHARS_MAX: usize = 100;
 /// Delivery timeout when none is given, in seconds (SSM).
 const DELIVERY_SECONDS: u32 = 3_600;
-/// First look at a rollout after it was stored.
-const CHECK_AFTER: SignedDuration = SignedDuration::from_secs(15);
+/// Time between two looks at a rollout, the first one after it was stored included: also how late a
+/// deadline may be noticed.
+pub const CHECK_EVERY: SignedDuration = SignedDuration::from_secs(15);
 /// Invocations above which fresh statistics pay for themselves on PostgreSQL.
 const ANALYZE_FROM: usize = 500;
 
@@ -155,15 +156,14 @@ pub async fn launch(tx: &mut Tx, launch: Launch, now: Timestamp) -> Result<Launc
     };
     let needs_baseline = documents::needs_baseline(&document);
     let new = NewCommand { command_id: launch.command_id, request: request.clone(), requested_at: now, document, plan };
-    if !tx.add_command(&new).await? {
-        return Ok(Launched { rollout, messages: Vec::new(), repeated: true });
-    }
-
     let mut baselines = Baselines::default();
     let mut invocations = Vec::with_capacity(nodes.len());
     for (ordinal, node) in (0_i64..).zip(nodes) {
         let baseline_key = if needs_baseline { baselines.key_for(tx, &node).await? } else { None };
         invocations.push(NewInvocation { node_id: node.node_id, ordinal, baseline_key });
+    }
+    if !tx.add_command(&new).await? {
+        return Ok(Launched { rollout, messages: Vec::new(), repeated: true });
     }
     let snapshots = baselines.snapshots(&snapshot_id(&new));
     tx.add_command_baselines(launch.command_id, &snapshots).await?;
@@ -173,7 +173,7 @@ pub async fn launch(tx: &mut Tx, launch: Launch, now: Timestamp) -> Result<Launc
     }
 
     // Should the event below be lost with its broker, the first check starts the rollout.
-    tx.set_timer(&Timer::RolloutCheck { command_id: launch.command_id }, now + CHECK_AFTER).await?;
+    tx.set_timer(&Timer::RolloutCheck { command_id: launch.command_id }, now + CHECK_EVERY).await?;
     let id = derived_uuid("rollout started:", &launch.command_id.to_string());
     let started =
         OutboxMessage::event(id, "/patchwave/resolver", now, RolloutStarted { command_id: launch.command_id });
@@ -228,24 +228,25 @@ async fn resolve_request(tx: &mut Tx, request: &CommandRequested) -> Result<Vec<
     }
 }
 
-/// The union of the nodes that each set matches: a node in two sets is there once.
+/// The nodes that any of the sets matches.
 async fn resolve_sets(tx: &mut Tx, sets: &[Vec<Target>]) -> Result<Vec<Candidate>, LaunchError> {
     let specs = sets.iter().map(|set| TargetSpec::parse(set)).collect::<Result<Vec<_>, _>>()?;
     let groups = tx.resource_groups().await?;
-    let mut chosen: BTreeMap<NodeId, Candidate> = BTreeMap::new();
-    for spec in &specs {
-        for candidate in tx.candidates(spec.named_nodes()).await? {
-            let node = TargetNode {
-                id: &candidate.node_id,
-                tags: &candidate.tags,
-                operating_system: candidate.operating_system,
-            };
-            if spec.matches(&node, &groups) {
-                chosen.insert(candidate.node_id.clone(), candidate);
-            }
-        }
-    }
-    Ok(chosen.into_values().collect())
+    let matches = |candidate: &Candidate| {
+        let node =
+            TargetNode { id: &candidate.node_id, tags: &candidate.tags, operating_system: candidate.operating_system };
+        specs.iter().any(|spec| spec.matches(&node, &groups))
+    };
+    // Read once, whatever the number of sets: those named where every set names its nodes, or all.
+    let named: Option<BTreeSet<NodeId>> =
+        specs.iter().map(TargetSpec::named_nodes).try_fold(BTreeSet::new(), |mut all, named| {
+            all.extend(named?.iter().cloned());
+            Some(all)
+        });
+    let named: Option<Vec<_>> = named.map(|named| named.into_iter().collect());
+    let mut candidates = tx.candidates(named.as_deref()).await?;
+    candidates.retain(matches);
+    Ok(candidates)
 }
 
 /// A different but repeatable order for each command, so that it is not always the same nodes that

@@ -6,9 +6,10 @@ use tracing::warn;
 use crate::bus::{Bus, BusError};
 use crate::store::outbox::OutboxMessage;
 use crate::store::{Error, Store};
+use crate::telemetry::error_chain;
 
-/// Messages that one sweep publishes at most; the next one follows at once while there are more.
-const SWEEP_MAX: u32 = 500;
+/// Messages that one sweep publishes at most. After a full one there may be more.
+pub const SWEEP_MAX: u32 = 500;
 
 /// Publishes messages that were just committed, and forgets them.
 ///
@@ -18,7 +19,7 @@ pub async fn flush(store: &Store, bus: &dyn Bus, messages: &[OutboxMessage]) {
         return;
     }
     if let Err(error) = publish(store, bus, messages).await {
-        warn!(messages = messages.len(), error = %Chain(&error), "outgoing messages are left to the sweep");
+        warn!(messages = messages.len(), error = %error_chain(&error), "outgoing messages are left to the sweep");
     }
 }
 
@@ -55,19 +56,4 @@ pub enum SweepError {
     /// The bus is away.
     #[error("could not publish from the outbox")]
     Bus(#[from] BusError),
-}
-
-/// Prints an error with its causes, for logs.
-pub struct Chain<'a>(pub &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
-    }
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
 use patchwave_platform::bus::Bus;
-use patchwave_platform::outbox::Chain;
 use patchwave_platform::store::Store;
+use patchwave_platform::telemetry::error_chain;
 use patchwave_platform::topics::Topics;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -52,7 +52,7 @@ pub async fn run(context: Context, shutdown: CancellationToken) {
                 pause
             }
             Err(error) => {
-                warn!(error = %Chain(&error), "timers wait for the store");
+                warn!(error = %error_chain(&error), "timers wait for the store");
                 pauses.next().unwrap_or(SLEEP_LONGEST)
             }
         };
@@ -86,7 +86,7 @@ async fn sweep_until(context: Context, shutdown: CancellationToken) {
             // There may be more: go on at once.
             Ok(Sweeps { more: true }) => continue,
             Ok(_) => {}
-            Err(error) => warn!(error = %Chain(&*error), "a sweep is repeated later"),
+            Err(error) => warn!(error = %error_chain(&*error), "a sweep is repeated later"),
         }
         tokio::select! {
             () = tokio::time::sleep(SWEEP_EVERY) => {}

@@ -8,8 +8,6 @@ use crate::Context;
 
 /// Notifications published by one sweep at most.
 const NOTIFICATIONS: u32 = 200;
-/// A full page of messages: there may be more.
-const PAGE: usize = 500;
 /// A younger notification is still its worker's business.
 const WORKER_PUBLISHES_WITHIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(15);
 
@@ -41,5 +39,5 @@ pub async fn sweep(context: &Context, now: Timestamp) -> Result<Sweeps, Box<dyn 
         tx.mark_published(&ids, now).await?;
         tx.commit().await?;
     }
-    Ok(Sweeps { more: messages >= PAGE || news.len() == NOTIFICATIONS as usize })
+    Ok(Sweeps { more: messages == outbox::SWEEP_MAX as usize || news.len() == NOTIFICATIONS as usize })
 }

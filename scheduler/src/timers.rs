@@ -3,12 +3,14 @@
 use jiff::Timestamp;
 use patchwave_platform::Class;
 use patchwave_platform::bus::Bus;
-use patchwave_platform::outbox::{self, Chain};
+use patchwave_platform::outbox;
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::{Error, Store};
+use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::WindowId;
 use patchwave_schemas::event::{Timer, TimerFired, WindowStarted};
 use patchwave_schemas::ids::derived_uuid;
+use patchwave_schemas::topology::{DISPATCHER_TIMER_KEY, RESOLVER_TIMER_KEY};
 use tracing::{info, warn};
 
 /// Timers taken in one transaction.
@@ -37,7 +39,7 @@ pub async fn tick(store: &Store, now: Timestamp) -> Result<Vec<OutboxMessage>, E
                 Ok(fired) => messages.extend(fired),
                 // One unreadable window must not stop the clock of the others.
                 Err(error) if error.class() == Class::Rejected => {
-                    warn!(window.id = %window_id, error = %Chain(&error), "a window cannot be fired");
+                    warn!(window.id = %window_id, error = %error_chain(&error), "a window cannot be fired");
                 }
                 Err(error) => return Err(error),
             }
@@ -56,8 +58,8 @@ pub async fn tick(store: &Store, now: Timestamp) -> Result<Vec<OutboxMessage>, E
 fn fired(timer: Timer, due_at: Timestamp, now: Timestamp) -> OutboxMessage {
     let id = derived_uuid("timer fired:", &format!("{}/{due_at}", timer.key()));
     let key = match timer {
-        Timer::RolloutCheck { .. } => "timer.dispatcher",
-        Timer::Window { .. } | Timer::WindowCutoff { .. } | Timer::WindowEnd { .. } => "timer.resolver",
+        Timer::RolloutCheck { .. } => DISPATCHER_TIMER_KEY,
+        Timer::Window { .. } | Timer::WindowCutoff { .. } | Timer::WindowEnd { .. } => RESOLVER_TIMER_KEY,
     };
     OutboxMessage::keyed(id, key, SOURCE, now, TimerFired { timer, due_at })
 }

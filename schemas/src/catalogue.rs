@@ -15,7 +15,10 @@ use crate::event::{
 };
 use crate::notification::NotificationRaised;
 use crate::report::{InvocationFinished, InvocationProgressed, NodeConnected, NodeHeartbeat, NodeScanned};
-use crate::topology::{EVENTS_EXCHANGE, REPORTS_EXCHANGE, WorkQueue, pattern_matches, routing_key};
+use crate::topology::{
+    DISPATCHER_TIMER_KEY, EVENTS_EXCHANGE, REPORTS_EXCHANGE, RESOLVER_TIMER_KEY, WorkQueue, pattern_matches,
+    routing_key,
+};
 
 /// A program, or a group of them, that publishes messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,7 +144,7 @@ impl Entry {
 }
 
 /// Keys of fired timers: the queue depends on what the timer is for, not on the type.
-const TIMER_KEYS: &[&str] = &["timer.dispatcher", "timer.resolver"];
+const TIMER_KEYS: &[&str] = &[DISPATCHER_TIMER_KEY, RESOLVER_TIMER_KEY];
 
 /// Every message type, sorted by name.
 pub const MESSAGES: &[Entry] = {

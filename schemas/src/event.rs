@@ -159,9 +159,23 @@ pub struct RolloutCancelRequested {
     /// Only these nodes; all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub node_ids: Vec<NodeId>,
-    /// Shown with the command.
+    /// What decided it, and so how the command ends.
+    #[serde(default)]
+    pub cause: CancelCause,
+    /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+}
+
+/// What decided that a rollout is to be cancelled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelCause {
+    /// Somebody's wish.
+    #[default]
+    Requested,
+    /// The cutoff of the window whose task it is.
+    Cutoff,
 }
 
 impl Message for RolloutCancelRequested {

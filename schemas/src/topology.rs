@@ -8,8 +8,12 @@ use crate::ids::NodeId;
 pub const EVENTS_EXCHANGE: &str = "patchwave.events";
 /// Topic exchange for what agents report.
 pub const REPORTS_EXCHANGE: &str = "patchwave.reports";
-/// Fan-out exchange behind the work queues for what cannot be processed.
+/// Topic exchange behind the work queues for what cannot be processed, whatever its routing key.
 pub const DEAD_EXCHANGE: &str = "patchwave.dead";
+/// Routing key of timers for the resolver.
+pub const RESOLVER_TIMER_KEY: &str = "timer.resolver";
+/// Routing key of timers for the dispatcher.
+pub const DISPATCHER_TIMER_KEY: &str = "timer.dispatcher";
 /// Prefix of a connected agent's own queue.
 pub const NODE_QUEUE_PREFIX: &str = "patchwave.node.";
 /// Prefix of the queue of a program that serves many nodes (simulators, gateways).
@@ -81,12 +85,12 @@ impl WorkQueue {
                 (EVENTS_EXCHANGE, "command.requested"),
                 (EVENTS_EXCHANGE, "rollout.finished"),
                 (EVENTS_EXCHANGE, "approval.#"),
-                (EVENTS_EXCHANGE, "timer.resolver"),
+                (EVENTS_EXCHANGE, RESOLVER_TIMER_KEY),
             ],
             Self::Dispatcher => &[
                 (EVENTS_EXCHANGE, "rollout.started"),
                 (EVENTS_EXCHANGE, "rollout.cancel.requested"),
-                (EVENTS_EXCHANGE, "timer.dispatcher"),
+                (EVENTS_EXCHANGE, DISPATCHER_TIMER_KEY),
                 (REPORTS_EXCHANGE, "node.connected"),
             ],
             Self::Collector => &[(REPORTS_EXCHANGE, "invocation.#")],
@@ -138,7 +142,9 @@ pub fn node_queue(node: &NodeId, session: &str) -> String {
 /// Whether `address` is a queue that commands may be published to.
 #[must_use]
 pub fn is_node_address(address: &str) -> bool {
-    (address.starts_with(NODE_QUEUE_PREFIX) || address.starts_with(HOST_QUEUE_PREFIX)) && address.len() <= 255
+    (address.starts_with(NODE_QUEUE_PREFIX) || address.starts_with(HOST_QUEUE_PREFIX))
+        && address.len() <= 255
+        && !address.contains(' ')
 }
 
 #[cfg(test)]

@@ -7,18 +7,22 @@
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
-use patchwave_engine::invocation::{Ending, State};
+use patchwave_engine::invocation::{self, Ending, State, Step};
 use patchwave_engine::rollout::{Arrival, Cause, Effect, Event, Move, Place};
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::commands::{LockedRollout, Plan};
 use patchwave_platform::store::invocations::{Change, Release};
 use patchwave_platform::store::outbox::OutboxMessage;
-use patchwave_schemas::CommandId;
 use patchwave_schemas::event::{RolloutFinished, Timer};
 use patchwave_schemas::ids::derived_uuid;
+use patchwave_schemas::{CommandId, NodeId};
 
 use crate::effects::{Effects, NodeDelivery, Order};
 use crate::{HandlerError, news};
+
+/// Notifications about single invocations that one step stores in one statement, and publishes
+/// itself.
+const TOLD_AT_ONCE: usize = 1_000;
 
 /// Applies an event and all that follows from it, and stores the rollout.
 ///
@@ -49,9 +53,7 @@ pub async fn advance(
                         events.push_back(Event::Moved(vec![moved]));
                     }
                 }
-                Effect::EndUnreleased(ending) => {
-                    tx.end_unreleased(locked.command_id, ending, now).await?;
-                }
+                Effect::EndUnreleased(ending) => end_unreleased(tx, locked, ending, now, &mut effects).await?,
                 Effect::CancelInFlight => cancel_in_flight(tx, locked, now, &mut effects).await?,
                 Effect::Stopped(Cause::Errors) => crossed = true,
                 // Said by the change of status below.
@@ -82,12 +84,15 @@ async fn release(
     effects: &mut Effects,
 ) -> Result<u32, HandlerError> {
     let command = locked.command_id;
-    let mut released = if ready > 0 { tx.release_ready(command, ready, now).await? } else { Vec::new() };
+    let mut released = Vec::new();
+    if ready > 0 {
+        released.extend(tx.release_ready(command, ready, now).await?.into_iter().map(|one| (State::Ready, one)));
+    }
     if pending > 0 {
         let deadline = deadline_of(&locked.plan, now);
         let (fresh, cursor) = tx.release_pending(command, locked.plan.cursor, pending, now, deadline).await?;
         locked.plan.cursor = cursor;
-        released.extend(fresh);
+        released.extend(fresh.into_iter().map(|one| (State::Pending, one)));
     }
     if released.len() != (ready + pending) as usize {
         return Err(HandlerError::Contradiction(format!(
@@ -96,20 +101,135 @@ async fn release(
             released.len()
         )));
     }
-    let (reachable, away): (Vec<_>, Vec<_>) = released.into_iter().partition(|one| one.address.is_some());
-    effects.deliveries.extend(reachable.into_iter().filter_map(|one| run_order(command, &locked.plan, one, true)));
-    let changes: Vec<_> = away
+    let (reachable, away): (Vec<_>, Vec<_>) = released.into_iter().partition(|(_, one)| one.address.is_some());
+    let told = reachable
+        .iter()
+        .filter_map(|(_, one)| news::invocation_changed(locked, &one.node_id, State::Released, now))
+        .collect();
+    tell(tx, told, now, effects).await?;
+    effects.deliveries.extend(reachable.into_iter().filter_map(|(_, one)| run_order(command, &locked.plan, one, true)));
+    let shifts: Vec<_> =
+        away.into_iter().map(|(from, one)| Shift { node_id: one.node_id, from, to: State::Waiting }).collect();
+    let away = u32::try_from(shifts.len()).expect("fewer than were released, which is a u32");
+    shift(tx, locked, shifts, now, effects).await?;
+    Ok(away)
+}
+
+/// An invocation that goes from one state to another.
+#[derive(Debug)]
+pub struct Shift {
+    /// Its node.
+    pub node_id: NodeId,
+    /// Where it stood.
+    pub from: State,
+    /// Where it stands now.
+    pub to: State,
+}
+
+/// Stores where invocations of one rollout stand now, and tells whoever asked to hear of each. The
+/// counters are the caller's business.
+///
+/// # Errors
+/// [`HandlerError`]; the caller drops the transaction.
+pub async fn shift(
+    tx: &mut Tx,
+    locked: &LockedRollout,
+    shifts: Vec<Shift>,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), HandlerError> {
+    let told = shifts
+        .iter()
+        .filter(|one| one.from.details() != one.to.details())
+        .filter_map(|one| news::invocation_changed(locked, &one.node_id, one.to, now))
+        .collect();
+    let changes: Vec<_> = shifts
         .into_iter()
         .map(|one| Change {
-            command_id: command,
+            command_id: locked.command_id,
             node_id: one.node_id,
-            state: State::Waiting,
+            state: one.to,
             report: None,
             late: false,
         })
         .collect();
     tx.change_invocations(&changes, now).await?;
-    Ok(u32::try_from(changes.len()).expect("fewer than were released, which is a u32"))
+    tell(tx, told, now, effects).await
+}
+
+/// Stores what is told of single invocations. What one step cannot publish soon is left to the
+/// outbox's sweep, so that a stop of a large rollout holds no more in memory than a small one.
+pub(crate) async fn tell(
+    tx: &mut Tx,
+    told: Vec<OutboxMessage>,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), HandlerError> {
+    for page in told.chunks(TOLD_AT_ONCE) {
+        tx.enqueue(page, now).await?;
+    }
+    let room = TOLD_AT_ONCE.saturating_sub(effects.outbox.len());
+    effects.outbox.extend(told.into_iter().take(room));
+    Ok(())
+}
+
+/// Ends what holds no slot.
+async fn end_unreleased(
+    tx: &mut Tx,
+    locked: &LockedRollout,
+    ending: Ending,
+    now: Timestamp,
+    effects: &mut Effects,
+) -> Result<(), HandlerError> {
+    let command = locked.command_id;
+    let mut after: Option<NodeId> = None;
+    // Read only for whoever asked, and before the statement that ends them all.
+    while locked.plan.notifies_invocations() {
+        let nodes = tx.nodes_without_slot(command, after.as_ref(), TOLD_AT_ONCE).await?;
+        let state = State::Ended(ending);
+        let told = nodes.iter().filter_map(|node| news::invocation_changed(locked, node, state, now)).collect();
+        tell(tx, told, now, effects).await?;
+        if nodes.len() < TOLD_AT_ONCE {
+            break;
+        }
+        after = nodes.into_iter().next_back();
+    }
+    tx.end_unreleased(command, ending, now).await?;
+    Ok(())
+}
+
+/// Lets invocations go on whose nodes are connected again. Those that came back too late to be
+/// started end as at their deadline: the node would only refuse them.
+///
+/// # Errors
+/// [`HandlerError`]; the caller drops the transaction.
+pub async fn wake(
+    tx: &mut Tx,
+    locked: &mut LockedRollout,
+    waiting: Vec<Release>,
+    now: Timestamp,
+) -> Result<Effects, HandlerError> {
+    let mut effects = Effects::default();
+    let mut moves = Moves::default();
+    let mut shifts = Vec::with_capacity(waiting.len());
+    for one in waiting {
+        let late = now > start_before(&locked.plan, one.released_at);
+        let event = if late { invocation::Event::DeadlinePassed } else { invocation::Event::Connected };
+        let Ok(Step::To(to)) = one.state.step(event) else { continue };
+        moves.add(
+            Place::Waiting,
+            match to {
+                State::Ended(ending) => Arrival::Unheard(ending),
+                _ => Arrival::Place(Place::Ready),
+            },
+        );
+        shifts.push(Shift { node_id: one.node_id, from: one.state, to });
+    }
+    shift(tx, locked, shifts, now, &mut effects).await?;
+    if let Some(event) = moves.into_event() {
+        effects.merge(advance(tx, locked, event, now).await?);
+    }
+    Ok(effects)
 }
 
 /// When an invocation first released at `released_at` ends by itself.
@@ -155,18 +275,12 @@ async fn cancel_in_flight(
 ) -> Result<(), HandlerError> {
     let command = locked.command_id;
     let in_flight = tx.in_flight(command).await?;
-    let changes: Vec<_> = in_flight
+    let shifts = in_flight
         .iter()
         .filter(|one| one.state != State::Cancelling)
-        .map(|one| Change {
-            command_id: command,
-            node_id: one.node_id.clone(),
-            state: State::Cancelling,
-            report: None,
-            late: false,
-        })
+        .map(|one| Shift { node_id: one.node_id.clone(), from: one.state, to: State::Cancelling })
         .collect();
-    tx.change_invocations(&changes, now).await?;
+    shift(tx, locked, shifts, now, effects).await?;
     effects.deliveries.extend(in_flight.into_iter().filter_map(|one| cancel_order(command, one)));
     Ok(())
 }

@@ -11,11 +11,11 @@ use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
 use patchwave_platform::Class;
 use patchwave_platform::bus::{Outgoing, Published, Route};
-use patchwave_platform::outbox::Chain;
 use patchwave_platform::store::commands::CommandPayload;
 use patchwave_platform::store::notifications::Notification;
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::{Store, to_json};
+use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::command::{CancelInvocation, RunInvocation};
 use patchwave_schemas::envelope::SPEC_VERSION;
 use patchwave_schemas::ids::derived_uuid;
@@ -229,7 +229,7 @@ pub async fn carry_out(context: &Context, payloads: &mut Payloads, mut effects: 
                 effects.deliveries.splice(0..0, rest);
             }
             Err(error) => {
-                warn!(error = %Chain(&*error), "effects are left to the sweeps");
+                warn!(error = %error_chain(&*error), "effects are left to the sweeps");
                 return;
             }
         }
@@ -283,7 +283,7 @@ pub async fn publish(
     if !news.is_empty()
         && let Err(error) = publish_news(context, &news, now).await
     {
-        warn!(error = %Chain(&*error), "notifications are left to the sweep");
+        warn!(error = %error_chain(&*error), "notifications are left to the sweep");
     }
     Ok(returned)
 }
@@ -301,7 +301,7 @@ async fn forget(context: &Context, outbox: &[OutboxMessage]) {
         tx.commit().await
     };
     if let Err(error) = forgotten.await {
-        warn!(error = %Chain(&error), "published messages stay in the outbox and are published again");
+        warn!(error = %error_chain(&error), "published messages stay in the outbox and are published again");
     }
 }
 

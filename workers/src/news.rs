@@ -4,6 +4,7 @@
 //! notification and not another one.
 
 use jiff::Timestamp;
+use patchwave_engine::invocation::State;
 use patchwave_platform::store::commands::LockedRollout;
 use patchwave_platform::store::executions::Execution;
 use patchwave_platform::store::outbox::OutboxMessage;
@@ -97,16 +98,18 @@ fn headline(locked: &LockedRollout, what: &str) -> String {
     text
 }
 
-/// An invocation's status changed. Nothing unless somebody asked for each of them.
+/// An invocation's status changed to that of `state`. Nothing unless somebody asked for each of
+/// them.
 #[must_use]
 pub fn invocation_changed(
     locked: &LockedRollout,
     node: &NodeId,
-    status: &str,
-    details: &str,
+    state: State,
     now: Timestamp,
 ) -> Option<OutboxMessage> {
-    let config = locked.plan.notify.as_ref().filter(|_| locked.plan.notifies_invocations())?;
+    let (status, details) = (state.status(), state.details());
+    let asked = locked.plan.notify.as_ref().filter(|_| locked.plan.notifies_invocations());
+    let config = asked.filter(|config| wants(config, status))?;
     let command = locked.command_id;
     let message = json!({
         "commandId": command,
@@ -118,8 +121,9 @@ pub fn invocation_changed(
         "eventTime": now,
     });
     let subject = format!("{} {details}: {node}", locked.document_name);
-    wants(config, status)
-        .then(|| raise(topic_of(config), &format!("invocation/{command}/{node}/{details}"), subject, message, now))
+    // A node may go away and come back more than once: each time is a change of its own.
+    let key = format!("invocation/{command}/{node}/{details}/{now}");
+    Some(raise(topic_of(config), &key, subject, message, now))
 }
 
 /// A window execution's status changed, or it was skipped, missed or ran over.

@@ -4,9 +4,11 @@
 //! - A message that cannot be decoded is buried alone; its neighbours are processed.
 //! - A batch that fails because something is away is repeated with jittered backoff.
 //! - A batch that fails otherwise is repeated message by message, and the culprit buried.
+//! - What part of a batch has stored is carried out, whatever becomes of the rest.
 //! - A panic is a bug of ours: it is caught, counted as a failure of that kind, and reported.
 //! - On shutdown the batch in hand is finished and acknowledged.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
@@ -17,8 +19,8 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use patchwave_platform::Class;
 use patchwave_platform::bus::{BATCH_MAX, Consumer, Delivery, Verdict};
-use patchwave_platform::outbox::Chain;
 use patchwave_platform::store::Store;
+use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::envelope::DecodeError;
 use patchwave_schemas::topology::WorkQueue;
 use tokio::task::JoinSet;
@@ -51,10 +53,14 @@ pub trait Handler: Send + Sync + 'static {
     /// [`DecodeError`]: the message is buried.
     fn decode(delivery: &Delivery) -> Result<Self::Input, DecodeError>;
 
-    /// Applies a batch in one transaction. Repeating it must be harmless.
+    /// Applies a batch: in one transaction, or each message in its own. Repeating it must be
+    /// harmless.
+    ///
+    /// Messages with transactions of their own also fail on their own: [`Applied`] names them, so
+    /// that what the others stored is carried out.
     ///
     /// # Errors
-    /// [`HandlerError`]: nothing was stored.
+    /// [`HandlerError`]: nothing was stored that anything follows from. The whole batch is repeated.
     async fn apply(store: &Store, batch: &[Self::Input], now: Timestamp) -> Result<Applied, HandlerError>;
 }
 
@@ -65,11 +71,44 @@ pub struct Applied {
     pub effects: Effects,
     /// Messages that can never be applied: position in the batch, and why.
     pub refused: Vec<(usize, String)>,
+    /// Messages to be applied again, because the store went away before them: positions in the
+    /// batch. Their neighbours' effects do not wait for them.
+    pub again: Vec<usize>,
 }
 
 impl From<Effects> for Applied {
     fn from(effects: Effects) -> Self {
-        Self { effects, refused: Vec::new() }
+        Self { effects, ..Self::default() }
+    }
+}
+
+/// What one message leads to, or why it can never be applied.
+pub(crate) type Resolved = Result<Result<Effects, String>, HandlerError>;
+
+impl Applied {
+    /// Takes note of what came of one message that had a transaction of its own.
+    ///
+    /// # Errors
+    /// A transient failure, as long as nothing would be lost by repeating the whole batch.
+    pub(crate) fn note(&mut self, index: usize, came: Resolved) -> Result<(), HandlerError> {
+        match came {
+            Ok(Ok(effects)) => self.effects.merge(effects),
+            Ok(Err(reason)) => self.refused.push((index, reason)),
+            Err(error) if error.class() != Class::Transient => {
+                self.refused.push((index, error_chain(&error)));
+            }
+            Err(error) if self.effects.is_empty() && self.refused.is_empty() => return Err(error),
+            Err(error) => {
+                warn!(error = %error_chain(&error), "the store is away; the rest of a batch is tried again");
+                self.again.push(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the store is away: what is left of the batch need not be tried.
+    pub(crate) fn is_away(&self) -> bool {
+        !self.again.is_empty()
     }
 }
 
@@ -113,12 +152,14 @@ async fn consume<H: Handler>(context: Context, shutdown: CancellationToken) {
     let mut consumer = match context.bus.consume(H::QUEUE).await {
         Ok(consumer) => consumer,
         Err(failure) => {
-            error!(error = %Chain(&failure), "cannot consume");
+            error!(error = %error_chain(&failure), "cannot consume");
             return;
         }
     };
     let mut idle = Some(Payloads::default());
     let mut carried: Option<Carried> = None;
+    // The rest of a batch of which a part is stored.
+    let mut again = Vec::new();
     info!("consuming");
     loop {
         let batch = tokio::select! {
@@ -129,11 +170,11 @@ async fn consume<H: Handler>(context: Context, shutdown: CancellationToken) {
                 settle(consumer.as_mut(), carried.take()).await;
                 continue;
             }
-            batch = consumer.next_batch(usize::from(BATCH_MAX)) => batch,
+            batch = next(&mut again, consumer.as_mut()) => batch,
         };
         let Some(deliveries) = batch else { break };
-        let judging = judge::<H>(&context.store, &deliveries, &shutdown);
-        let (verdicts, effects) = if carried.is_some() {
+        let judging = judge::<H>(&context.store, deliveries, &shutdown);
+        let judged = if carried.is_some() {
             let (payloads, judged) = tokio::join!(finished(&mut carried), judging);
             idle = Some(payloads);
             settle(consumer.as_mut(), carried.take()).await;
@@ -141,6 +182,8 @@ async fn consume<H: Handler>(context: Context, shutdown: CancellationToken) {
         } else {
             judging.await
         };
+        let Judged { verdicts, effects, again: rest } = judged;
+        again = rest;
         let mut payloads = idle.take().unwrap_or_default();
         let context = context.clone();
         let work = async move {
@@ -151,7 +194,18 @@ async fn consume<H: Handler>(context: Context, shutdown: CancellationToken) {
     }
     finished(&mut carried).await;
     settle(consumer.as_mut(), carried).await;
+    let given_back: Vec<_> = again.into_iter().map(|delivery| (delivery.tag, Verdict::Requeue)).collect();
+    if !given_back.is_empty()
+        && let Err(failure) = consumer.settle(given_back).await
+    {
+        debug!(error = %error_chain(&failure), "the rest of a batch comes again by itself");
+    }
     info!("stopped");
+}
+
+/// The rest of the batch before, or else the next batch.
+async fn next(again: &mut Vec<Delivery>, consumer: &mut dyn Consumer) -> Option<Vec<Delivery>> {
+    if again.is_empty() { consumer.next_batch(usize::from(BATCH_MAX)).await } else { Some(std::mem::take(again)) }
 }
 
 /// A batch that is stored and whose effects are being carried out.
@@ -178,81 +232,90 @@ async fn settle(consumer: &mut dyn Consumer, carried: Option<Carried>) {
     }
     if let Err(failure) = consumer.settle(verdicts).await {
         // They come again, and are recognised.
-        warn!(error = %Chain(&failure), "could not acknowledge a batch");
+        warn!(error = %error_chain(&failure), "could not acknowledge a batch");
     }
     debug!(messages, "processed");
 }
 
+/// What becomes of a batch.
+#[derive(Debug, Default)]
+struct Judged {
+    /// What the bus is told once the effects are carried out.
+    verdicts: Vec<(u64, Verdict)>,
+    /// What follows from all that was stored.
+    effects: Effects,
+    /// Deliveries to be judged again, at once.
+    again: Vec<Delivery>,
+}
+
+impl Judged {
+    fn take(&mut self, deliveries: Vec<Delivery>, applied: Applied) {
+        let Applied { effects, refused, again } = applied;
+        self.effects.merge(effects);
+        let mut refused: HashMap<_, _> = refused.into_iter().collect();
+        for (index, delivery) in deliveries.into_iter().enumerate() {
+            match refused.remove(&index) {
+                Some(reason) => self.verdicts.push((delivery.tag, Verdict::Bury { reason })),
+                None if again.contains(&index) => self.again.push(delivery),
+                None => self.verdicts.push((delivery.tag, Verdict::Ack)),
+            }
+        }
+    }
+}
+
 /// Decodes and applies a batch; says what becomes of each delivery, and what follows.
-pub async fn judge<H: Handler>(
-    store: &Store,
-    deliveries: &[Delivery],
-    shutdown: &CancellationToken,
-) -> (Vec<(u64, Verdict)>, Effects) {
-    let mut verdicts = Vec::with_capacity(deliveries.len());
-    let mut tags = Vec::with_capacity(deliveries.len());
+async fn judge<H: Handler>(store: &Store, deliveries: Vec<Delivery>, shutdown: &CancellationToken) -> Judged {
+    let mut judged = Judged::default();
+    let mut kept = Vec::with_capacity(deliveries.len());
     let mut inputs = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
-        match H::decode(delivery) {
+        match H::decode(&delivery) {
             Ok(input) => {
-                tags.push(delivery.tag);
+                kept.push(delivery);
                 inputs.push(input);
             }
             Err(failure) => {
-                verdicts.push((delivery.tag, Verdict::Bury { reason: Chain(&failure).to_string() }));
+                judged.verdicts.push((delivery.tag, Verdict::Bury { reason: error_chain(&failure) }));
             }
         }
     }
     if inputs.is_empty() {
-        return (verdicts, Effects::default());
+        return judged;
     }
     match attempt::<H>(store, &inputs, shutdown).await {
         Ok(applied) => {
-            verdicts.extend(settle_all(&tags, applied.refused));
-            return (verdicts, applied.effects);
+            judged.take(kept, applied);
+            return judged;
         }
         Err(Failure::Away) => {
-            verdicts.extend(tags.into_iter().map(|tag| (tag, Verdict::Requeue)));
-            return (verdicts, Effects::default());
+            judged.verdicts.extend(kept.iter().map(|delivery| (delivery.tag, Verdict::Requeue)));
+            return judged;
+        }
+        Err(Failure::Refused(reason)) if inputs.len() == 1 => {
+            judged.verdicts.push((kept[0].tag, Verdict::Bury { reason }));
+            return judged;
         }
         Err(Failure::Refused(reason)) => {
-            if inputs.len() == 1 {
-                verdicts.push((tags[0], Verdict::Bury { reason }));
-                return (verdicts, Effects::default());
-            }
             warn!(reason, messages = inputs.len(), "a batch failed; trying its messages one by one");
         }
     }
-    let mut effects = Effects::default();
     let mut away = false;
-    for (tag, input) in tags.into_iter().zip(&inputs) {
+    for (delivery, input) in kept.into_iter().zip(&inputs) {
+        let tag = delivery.tag;
         if away {
-            verdicts.push((tag, Verdict::Requeue));
+            judged.verdicts.push((tag, Verdict::Requeue));
             continue;
         }
         match attempt::<H>(store, std::slice::from_ref(input), shutdown).await {
-            Ok(applied) => {
-                verdicts.extend(settle_all(&[tag], applied.refused));
-                effects.merge(applied.effects);
-            }
+            Ok(applied) => judged.take(vec![delivery], applied),
             Err(Failure::Away) => {
                 away = true;
-                verdicts.push((tag, Verdict::Requeue));
+                judged.verdicts.push((tag, Verdict::Requeue));
             }
-            Err(Failure::Refused(reason)) => verdicts.push((tag, Verdict::Bury { reason })),
+            Err(Failure::Refused(reason)) => judged.verdicts.push((tag, Verdict::Bury { reason })),
         }
     }
-    (verdicts, effects)
-}
-
-fn settle_all(tags: &[u64], refused: Vec<(usize, String)>) -> Vec<(u64, Verdict)> {
-    let mut verdicts: Vec<_> = tags.iter().map(|tag| (*tag, Verdict::Ack)).collect();
-    for (index, reason) in refused {
-        if let Some((_, verdict)) = verdicts.get_mut(index) {
-            *verdict = Verdict::Bury { reason };
-        }
-    }
-    verdicts
+    judged
 }
 
 enum Failure {
@@ -282,13 +345,17 @@ async fn attempt<H: Handler>(
             Err(_panic) => return Err(Failure::Refused("the handler panicked; this is a bug".to_owned())),
         };
         if failure.class() != Class::Transient {
-            return Err(Failure::Refused(Chain(&failure).to_string()));
+            return Err(Failure::Refused(error_chain(&failure)));
         }
         let Some(pause) = pauses.next().filter(|_| since.elapsed() < RETRY_FOR) else { return Err(Failure::Away) };
-        warn!(error = %Chain(&failure), pause_ms = pause.as_millis(), "the store is away; trying again");
+        warn!(error = %error_chain(&failure), pause_ms = pause.as_millis(), "the store is away; trying again");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => return Err(Failure::Away),
         }
     }
 }
+
+#[cfg(test)]
+#[path = "runtime_tests.rs"]
+mod tests;

@@ -1,16 +1,16 @@
 //! Managed nodes: what they are, and where their commands go while they are connected.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
-use patchwave_schemas::NodeId;
 use patchwave_schemas::node::{NodeFacts, OperatingSystem};
 use patchwave_schemas::report::NodeConnected;
+use patchwave_schemas::{CommandId, NodeId};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 
-use super::{Column, Error, Store, Tx, from_json, get, instant, millis, parsed, sql, to_json};
+use super::{Column, Dialect, Error, Store, Tx, from_json, get, instant, millis, parsed, sql, to_json};
 
 /// A managed node as the store knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,9 @@ pub struct Candidate {
     /// Its operating system.
     pub operating_system: OperatingSystem,
 }
+
+/// Characters of a node's former addresses that are kept: about five. What is cut off is not used.
+const FORMER_CHARS_MAX: u32 = 400;
 
 /// The columns that [`node_of`] reads.
 pub(crate) const NODE_COLUMNS: &str = "node_id, computer_name, operating_system, platform_name, platform_version, \
@@ -117,22 +120,56 @@ const FACTS: [(&str, Column); 11] = [
 ];
 
 impl Tx {
+    /// Locks the rows of these nodes, in the one order in which every transaction takes several of
+    /// them: by id. Whoever is to change nodes by more than one statement locks them all first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn lock_nodes<'a>(&mut self, nodes: impl Iterator<Item = &'a NodeId>) -> Result<(), Error> {
+        let lock = self.dialect().for_update();
+        if lock.is_empty() {
+            return Ok(());
+        }
+        let source = self.dialect().rows("r", 1, &[("node_id", Column::Text)]);
+        sqlx::query(sql(format!(
+            "SELECT node_id FROM nodes WHERE node_id IN (SELECT r.node_id FROM {source}) ORDER BY node_id{lock}"
+        )))
+        .bind(ids(nodes))
+        .execute(self.connection())
+        .await
+        .map(|_| ())
+        .map_err(Error::doing("lock nodes"))
+    }
+
     /// Records nodes that connected. A node seen first is added with its own tags; afterwards the
-    /// stored tags stay.
+    /// stored tags stay. Former addresses are kept: see [`Tx::nodes_away`].
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn nodes_connected(&mut self, hellos: &[NodeConnected], now: Timestamp) -> Result<(), Error> {
-        // The last hello of a node wins; two of one node in one statement would be an error.
-        let latest: HashMap<&NodeId, &NodeConnected> =
-            hellos.iter().map(|hello| (&hello.facts.node_id, hello)).collect();
-        let mut rows: Vec<_> = latest
-            .into_values()
-            .map(|hello| FactsRow::new(&hello.facts, Some((&hello.address, &hello.session))))
-            .collect();
-        // One order everywhere, so that two transactions cannot wait for each other.
-        rows.sort_by_key(|row| row.node_id);
-        self.put_facts(&rows, "", "address = excluded.address, session = excluded.session, ", now).await
+        let link = format!(
+            "former_addresses = CASE
+                 WHEN nodes.address IS NULL OR nodes.address = excluded.address THEN nodes.former_addresses
+                 ELSE substr(nodes.address || ' ' || replace(nodes.former_addresses, excluded.address || ' ', ''),
+                             1, {FORMER_CHARS_MAX})
+             END,
+             address = excluded.address, session = excluded.session, "
+        );
+        // In rounds, as two rows of one node in one statement are an error; and all of them, as the
+        // last one in a batch need not be the latest.
+        let mut rest: Vec<_> = hellos.iter().collect();
+        while !rest.is_empty() {
+            let mut seen = HashSet::new();
+            let (round, later): (Vec<_>, Vec<_>) =
+                rest.into_iter().partition(|hello| seen.insert(&hello.facts.node_id));
+            let rows: Vec<_> = round
+                .into_iter()
+                .map(|hello| FactsRow::new(&hello.facts, Some((&hello.address, &hello.session))))
+                .collect();
+            self.put_facts(&rows, "", &link, now).await?;
+            rest = later;
+        }
+        Ok(())
     }
 
     /// Adds a node, or replaces its facts and its tags.
@@ -148,7 +185,7 @@ impl Tx {
         let names = FACTS.map(|(name, _)| name);
         let text = format!(
             "INSERT INTO nodes ({columns}, registered_at, last_contact_at)
-             SELECT {values}, $2, $2 FROM {source} WHERE true
+             SELECT {values}, $2, $2 FROM {source} WHERE true ORDER BY r.node_id
              ON CONFLICT (node_id) DO UPDATE SET {tags}{link}
                  computer_name = excluded.computer_name, operating_system = excluded.operating_system,
                  platform_name = excluded.platform_name, platform_version = excluded.platform_version,
@@ -187,6 +224,7 @@ impl Tx {
         if nodes.is_empty() {
             return Ok(());
         }
+        self.lock_nodes(nodes.iter()).await?;
         let source = self.dialect().rows("r", 1, &[("node_id", Column::Text)]);
         sqlx::query(sql(format!(
             "UPDATE nodes SET last_contact_at = $2 WHERE node_id IN (SELECT r.node_id FROM {source})"
@@ -199,7 +237,12 @@ impl Tx {
         .map_err(Error::doing("record signs of life"))
     }
 
-    /// Forgets the addresses that the bus found nobody at. One that changed meanwhile stays.
+    /// Forgets the addresses that the bus found nobody at; the nodes' former ones are tried next.
+    /// An address that changed meanwhile stays.
+    ///
+    /// Hellos keep no order, and the clocks of nodes need not either. A hello that was handed out
+    /// again after a process died may thus speak of an older connection than the stored one; the
+    /// bus knows which of them is alive, and tells by what it returns.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -207,11 +250,19 @@ impl Tx {
         if found.is_empty() {
             return Ok(());
         }
+        self.lock_nodes(found.iter().map(|(node, _)| node)).await?;
         let rows: Vec<_> =
             found.iter().map(|(node, address)| serde_json::json!({ "node_id": node, "address": address })).collect();
         let source = self.dialect().rows("r", 1, &[("node_id", Column::Text), ("address", Column::Text)]);
+        let space = match self.dialect() {
+            Dialect::Sqlite => "instr(former_addresses, ' ')",
+            Dialect::Postgres => "strpos(former_addresses, ' ')",
+        };
         sqlx::query(sql(format!(
-            "UPDATE nodes SET address = NULL, session = NULL FROM {source}
+            "UPDATE nodes SET session = NULL,
+                 address = CASE WHEN {space} > 0 THEN substr(former_addresses, 1, {space} - 1) END,
+                 former_addresses = substr(former_addresses, {space} + 1)
+             FROM {source}
              WHERE nodes.node_id = r.node_id AND nodes.address = r.address"
         )))
         .bind(to_json(&rows))
@@ -219,6 +270,32 @@ impl Tx {
         .await
         .map(|_| ())
         .map_err(Error::doing("record nodes as away"))
+    }
+
+    /// The nodes of a command's invocations that are pending, waiting or ready, by id, behind
+    /// `after`. The caller holds the rollout's row.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn nodes_without_slot(
+        &mut self,
+        command: CommandId,
+        after: Option<&NodeId>,
+        limit: usize,
+    ) -> Result<Vec<NodeId>, Error> {
+        sqlx::query(sql(format!(
+            "SELECT node_id FROM invocations
+             WHERE command_id = $1 AND node_id > $2 AND state IN ('pending', 'waiting', 'ready')
+             ORDER BY node_id LIMIT {limit}"
+        )))
+        .bind(command.to_string())
+        .bind(after.map_or("", NodeId::as_str))
+        .fetch_all(self.connection())
+        .await
+        .map_err(Error::doing("read unreleased invocations"))?
+        .iter()
+        .map(|row| parsed(row, "node_id"))
+        .collect()
     }
 
     /// Reads the nodes a command may be for: those named, or all.

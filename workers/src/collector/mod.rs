@@ -20,7 +20,7 @@ use patchwave_schemas::topology::WorkQueue;
 use patchwave_schemas::{CloudEvent, CommandId, Message, NodeId};
 use tracing::warn;
 
-use crate::advance::{Moves, advance, ending_of};
+use crate::advance::{Moves, advance, ending_of, tell};
 use crate::effects::Effects;
 use crate::runtime::{Applied, Handler};
 use crate::{HandlerError, news};
@@ -119,19 +119,14 @@ impl Handler for Collector {
         let mut effects = Effects::default();
         for locked in &mut rollouts {
             if locked.plan.notifies_invocations() {
-                let raised: Vec<_> = changes
+                // Progress is no change of status: it was in progress since its release.
+                let told = changes
                     .iter()
                     .filter(|change| change.command_id == locked.command_id && !change.late)
-                    .filter_map(|change| {
-                        let details = match change.state {
-                            State::Ended(ending) => ending.details(),
-                            open => open.status(),
-                        };
-                        news::invocation_changed(locked, &change.node_id, change.state.status(), details, now)
-                    })
+                    .filter(|change| matches!(change.state, State::Ended(_)))
+                    .filter_map(|change| news::invocation_changed(locked, &change.node_id, change.state, now))
                     .collect();
-                tx.enqueue(&raised, now).await?;
-                effects.outbox.extend(raised);
+                tell(&mut tx, told, now, &mut effects).await?;
             }
             if let Some(event) = moves.remove(&locked.command_id).and_then(Moves::into_event) {
                 effects.merge(advance(&mut tx, locked, event, now).await?);

@@ -5,19 +5,17 @@
 
 use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::invocation::{Event, State, Step};
-use patchwave_engine::rollout::{self, Arrival, Place};
+use patchwave_engine::rollout::{self, Arrival};
+pub use patchwave_platform::launch::CHECK_EVERY;
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::commands::LockedRollout;
-use patchwave_platform::store::invocations::Change;
 use patchwave_schemas::CommandId;
 use patchwave_schemas::event::Timer;
 
 use crate::HandlerError;
-use crate::advance::{Moves, advance, cancel_order, run_order};
+use crate::advance::{Moves, Shift, advance, cancel_order, run_order, shift, wake};
 use crate::effects::Effects;
 
-/// Time between two looks at a rollout: also how late a deadline may be noticed.
-pub const CHECK_EVERY: SignedDuration = SignedDuration::from_secs(15);
 /// A command that was handed over and not heard of for so long is handed over again. The node's
 /// journal makes the second one a no-op, so this only costs a message; what takes longer than a
 /// few seconds says so and is not repeated.
@@ -39,7 +37,7 @@ pub(super) async fn apply(tx: &mut Tx, command: CommandId, now: Timestamp) -> Re
         effects.merge(advance(tx, rollout, rollout::Event::Start, now).await?);
     }
     let mut moves = Moves::default();
-    let mut changes = Vec::new();
+    let mut shifts = Vec::new();
     let counts = &rollout.plan.rollout;
     // Nothing is read that cannot be there: a rollout of 100,000 is looked at every few seconds.
     let released = counts.in_flight + counts.waiting + counts.ready > 0;
@@ -48,11 +46,10 @@ pub(super) async fn apply(tx: &mut Tx, command: CommandId, now: Timestamp) -> Re
             && let Some(from) = one.state.place()
         {
             moves.add(from, Arrival::Unheard(ending));
-            let state = State::Ended(ending);
-            changes.push(Change { command_id: command, node_id: one.node_id, state, report: None, late: false });
+            shifts.push(Shift { node_id: one.node_id, from: one.state, to: State::Ended(ending) });
         }
     }
-    tx.change_invocations(&changes, now).await?;
+    shift(tx, rollout, shifts, now, &mut effects).await?;
     // An empty event still lets a rollout release: nothing waits for a message that was lost.
     let event = moves.into_event().unwrap_or(rollout::Event::Moved(Vec::new()));
     effects.merge(advance(tx, rollout, event, now).await?);
@@ -87,19 +84,6 @@ pub(super) async fn wake_connected(
     if rollout.plan.rollout.waiting == 0 {
         return Ok(Effects::default());
     }
-    let mut moves = Moves::default();
-    let changes: Vec<_> = tx
-        .waiting_connected(command)
-        .await?
-        .into_iter()
-        .map(|one| {
-            moves.add(Place::Waiting, Arrival::Place(Place::Ready));
-            Change { command_id: command, node_id: one.node_id, state: State::Ready, report: None, late: false }
-        })
-        .collect();
-    tx.change_invocations(&changes, now).await?;
-    match moves.into_event() {
-        Some(event) => advance(tx, rollout, event, now).await,
-        None => Ok(Effects::default()),
-    }
+    let waiting = tx.waiting_connected(command).await?;
+    wake(tx, rollout, waiting, now).await
 }

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use patchwave_engine::invocation::State;
-use patchwave_engine::rollout::{Arrival, Place};
 use patchwave_platform::store::Tx;
-use patchwave_platform::store::invocations::{Change, Release};
+use patchwave_platform::store::invocations::Release;
 use patchwave_schemas::CommandId;
 use patchwave_schemas::report::NodeConnected;
 
 use crate::HandlerError;
-use crate::advance::{Moves, advance, cancel_order, run_order};
+use crate::advance::{cancel_order, run_order, wake};
 use crate::effects::Effects;
 
 /// Records the nodes and repeats what is open for them.
@@ -47,18 +46,8 @@ pub async fn apply(tx: &mut Tx, hellos: &[NodeConnected], now: Timestamp) -> Res
             State::Cancelling => cancel_order(command, one),
             _ => run_order(command, &rollout.plan, one, false),
         }));
-        let mut moves = Moves::default();
-        let changes: Vec<_> = waiting
-            .into_iter()
-            .map(|one| {
-                moves.add(Place::Waiting, Arrival::Place(Place::Ready));
-                let state = State::Ready;
-                Change { command_id: command, node_id: one.node_id, state, report: None, late: false }
-            })
-            .collect();
-        tx.change_invocations(&changes, now).await?;
-        if let Some(event) = moves.into_event() {
-            effects.merge(advance(tx, rollout, event, now).await?);
+        if !waiting.is_empty() {
+            effects.merge(wake(tx, rollout, waiting, now).await?);
         }
     }
     Ok(effects)

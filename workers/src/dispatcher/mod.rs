@@ -9,8 +9,6 @@ pub mod returned;
 mod start;
 mod stop;
 
-pub(crate) use stop::CUTOFF_REASON;
-
 use async_trait::async_trait;
 use jiff::Timestamp;
 use patchwave_platform::bus::Delivery;
@@ -74,7 +72,7 @@ impl Handler for Dispatcher {
     }
 
     async fn apply(store: &Store, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
-        let mut effects = Effects::default();
+        let mut applied = Applied::default();
         // Hellos come by the thousand when a broker restarts; the others are few.
         let hellos: Vec<_> = batch
             .iter()
@@ -87,20 +85,31 @@ impl Handler for Dispatcher {
         // the other's would wait for each other.
         if !hellos.is_empty() {
             let mut tx = store.begin().await?;
-            effects.merge(connected::apply(&mut tx, &hellos, now).await?);
+            applied.effects.merge(connected::apply(&mut tx, &hellos, now).await?);
             tx.commit().await?;
         }
-        for input in batch {
-            let mut tx = store.begin().await?;
-            let follows = match input {
-                Input::Started(command) => start::apply(&mut tx, *command, now).await?,
-                Input::Cancel(request) => stop::apply(&mut tx, request, now).await?,
-                Input::Check(command) => check::apply(&mut tx, *command, now).await?,
-                Input::Connected(_) => continue,
-            };
-            tx.commit().await?;
-            effects.merge(follows);
+        for (index, input) in batch.iter().enumerate() {
+            if matches!(input, Input::Connected(_)) {
+                continue;
+            }
+            if applied.is_away() {
+                applied.again.push(index);
+                continue;
+            }
+            applied.note(index, one(store, input, now).await.map(Ok))?;
         }
-        Ok(effects.into())
+        Ok(applied)
     }
+}
+
+async fn one(store: &Store, input: &Input, now: Timestamp) -> Result<Effects, HandlerError> {
+    let mut tx = store.begin().await?;
+    let follows = match input {
+        Input::Started(command) => start::apply(&mut tx, *command, now).await?,
+        Input::Cancel(request) => stop::apply(&mut tx, request, now).await?,
+        Input::Check(command) => check::apply(&mut tx, *command, now).await?,
+        Input::Connected(hello) => connected::apply(&mut tx, std::slice::from_ref(&**hello), now).await?,
+    };
+    tx.commit().await?;
+    Ok(follows)
 }

@@ -6,11 +6,10 @@ use jiff::Timestamp;
 use patchwave_engine::invocation::{Event, State, Step};
 use patchwave_engine::rollout::{Arrival, Place};
 use patchwave_platform::store::Store;
-use patchwave_platform::store::invocations::Change;
 
 use super::check;
 use crate::HandlerError;
-use crate::advance::{Moves, advance};
+use crate::advance::{Moves, Shift, advance, shift};
 use crate::effects::{Effects, NodeDelivery};
 
 /// Records that these deliveries came back, in a transaction of its own.
@@ -35,28 +34,22 @@ pub async fn apply(store: &Store, returned: &[NodeDelivery], now: Timestamp) -> 
     let mut locked = tx.lock_rollouts(&commands).await?;
 
     let keys: Vec<_> = released.keys().cloned().collect();
-    let mut by_command: BTreeMap<_, (Moves, Vec<Change>)> = BTreeMap::new();
+    let mut by_command: BTreeMap<_, (Moves, Vec<Shift>)> = BTreeMap::new();
     for (command, node, state, attempts) in tx.invocation_states(&keys).await? {
         // It was handed over again meanwhile, and that delivery may have arrived.
         if released.get(&(command, node.clone())) != Some(&attempts) {
             continue;
         }
         if let Ok(Step::To(State::Waiting)) = state.step(Event::Returned) {
-            let (moves, changes) = by_command.entry(command).or_default();
+            let (moves, shifts) = by_command.entry(command).or_default();
             moves.add(Place::InFlight, Arrival::Place(Place::Waiting));
-            changes.push(Change {
-                command_id: command,
-                node_id: node,
-                state: State::Waiting,
-                report: None,
-                late: false,
-            });
+            shifts.push(Shift { node_id: node, from: state, to: State::Waiting });
         }
     }
     let mut effects = Effects::default();
     for rollout in &mut locked {
-        let Some((moves, changes)) = by_command.remove(&rollout.command_id) else { continue };
-        tx.change_invocations(&changes, now).await?;
+        let Some((moves, shifts)) = by_command.remove(&rollout.command_id) else { continue };
+        shift(&mut tx, rollout, shifts, now, &mut effects).await?;
         if let Some(event) = moves.into_event() {
             effects.merge(advance(&mut tx, rollout, event, now).await?);
             effects.merge(check::wake_connected(&mut tx, rollout, now).await?);

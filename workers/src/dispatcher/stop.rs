@@ -7,16 +7,12 @@ use patchwave_engine::invocation::{self, State, Step};
 use patchwave_engine::rollout::{Arrival, Cause, Event};
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::commands::LockedRollout;
-use patchwave_platform::store::invocations::Change;
 use patchwave_schemas::NodeId;
-use patchwave_schemas::event::RolloutCancelRequested;
+use patchwave_schemas::event::{CancelCause, RolloutCancelRequested};
 
 use crate::HandlerError;
-use crate::advance::{Moves, advance, cancel_order};
+use crate::advance::{Moves, Shift, advance, cancel_order, shift};
 use crate::effects::Effects;
-
-/// The reason by which a window's cutoff is told from a person's wish.
-pub(crate) const CUTOFF_REASON: &str = "cutoff";
 
 pub(super) async fn apply(
     tx: &mut Tx,
@@ -26,7 +22,10 @@ pub(super) async fn apply(
     let mut locked = tx.lock_rollouts(&[request.command_id]).await?;
     let Some(rollout) = locked.first_mut() else { return Ok(Effects::default()) };
     if request.node_ids.is_empty() {
-        let cause = if request.reason == CUTOFF_REASON { Cause::Cutoff } else { Cause::Cancelled };
+        let cause = match request.cause {
+            CancelCause::Cutoff => Cause::Cutoff,
+            CancelCause::Requested => Cause::Cancelled,
+        };
         return advance(tx, rollout, Event::Stop(cause), now).await;
     }
     stop_nodes(tx, rollout, &request.node_ids, now).await
@@ -42,7 +41,7 @@ async fn stop_nodes(
     let keys: BTreeSet<_> = nodes.iter().map(|node| (command, node.clone())).collect();
     let keys: Vec<_> = keys.into_iter().collect();
     let mut moves = Moves::default();
-    let mut changes = Vec::new();
+    let mut shifts = Vec::new();
     let mut called_back = BTreeSet::new();
     for (_, node, state, _) in tx.invocation_states(&keys).await? {
         let Ok(Step::To(next)) = state.step(invocation::Event::Cancel) else { continue };
@@ -51,10 +50,10 @@ async fn stop_nodes(
         } else {
             called_back.insert(node.clone());
         }
-        changes.push(Change { command_id: command, node_id: node, state: next, report: None, late: false });
+        shifts.push(Shift { node_id: node, from: state, to: next });
     }
-    tx.change_invocations(&changes, now).await?;
     let mut effects = Effects::default();
+    shift(tx, rollout, shifts, now, &mut effects).await?;
     if !called_back.is_empty() {
         let in_flight = tx.in_flight(command).await?;
         effects.deliveries.extend(

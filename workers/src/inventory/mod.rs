@@ -1,5 +1,7 @@
 //! The inventory: which nodes there are, that they live, and what state their patches are in.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use patchwave_platform::bus::Delivery;
@@ -59,23 +61,38 @@ impl Handler for Inventory {
 
     async fn apply(store: &Store, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
         let mut reports = Vec::new();
-        let mut alive = Vec::new();
-        let mut tx = store.begin().await?;
+        let mut alive = BTreeSet::new();
+        let mut changed = Vec::new();
         for input in batch {
             match input {
                 Input::Scanned(report) => {
-                    alive.push(report.node_id.clone());
+                    alive.insert(&report.node_id);
                     reports.push(NodeScanned::clone(report));
                 }
-                Input::Heartbeat(beat) => alive.push(beat.node_id.clone()),
-                Input::Upserted(upserted) => tx.put_node(&upserted.facts, now).await?,
-                Input::Removed(removed) => {
-                    tx.remove_node(&removed.node_id).await?;
+                Input::Heartbeat(beat) => {
+                    alive.insert(&beat.node_id);
+                }
+                Input::Upserted(upserted) => changed.push((&upserted.facts.node_id, Some(&upserted.facts))),
+                Input::Removed(removed) => changed.push((&removed.node_id, None)),
+            }
+        }
+        // Two batches of the same nodes do not wait for each other: known rows are locked in order
+        // of id, new ones are added in that order. What happens to one node keeps its own.
+        changed.sort_by_key(|(node, _)| *node);
+        let touched: BTreeSet<_> = changed.iter().map(|(node, _)| *node).chain(alive.iter().copied()).collect();
+        let mut tx = store.begin().await?;
+        if !changed.is_empty() {
+            tx.lock_nodes(touched.into_iter()).await?;
+        }
+        for (node, facts) in changed {
+            match facts {
+                Some(facts) => tx.put_node(facts, now).await?,
+                None => {
+                    tx.remove_node(node).await?;
                 }
             }
         }
-        alive.sort();
-        alive.dedup();
+        let alive: Vec<_> = alive.into_iter().cloned().collect();
         tx.nodes_alive(&alive, now).await?;
         if !reports.is_empty() {
             tx.put_patch_reports(&reports).await?;

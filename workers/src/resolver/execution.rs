@@ -11,10 +11,9 @@ use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::windows::{CutoffBehavior, WindowTask};
 use patchwave_schemas::CommandId;
-use patchwave_schemas::event::{CommandRequested, RolloutCancelRequested, Target, Timer};
+use patchwave_schemas::event::{CancelCause, CommandRequested, RolloutCancelRequested, Target, Timer};
 use patchwave_schemas::ids::derived_uuid;
 
-use crate::dispatcher::CUTOFF_REASON;
 use crate::effects::Effects;
 use crate::{HandlerError, news};
 
@@ -52,7 +51,10 @@ pub(super) async fn advance(
                 }
                 Effect::Overrun => {}
                 Effect::Finished { details, .. } => {
-                    execution.status_details = details.to_owned();
+                    // That it started late is said as long as there is nothing worse to say.
+                    if !details.is_empty() {
+                        execution.status_details = details.to_owned();
+                    }
                     execution.ended_at = Some(now);
                     let execution_id = execution.window_execution_id;
                     tx.clear_timer(&Timer::WindowCutoff { execution_id }).await?;
@@ -147,7 +149,12 @@ const STATUS_DETAILS_CHARS_MAX: usize = 250;
 fn stop_task(task: &TaskExecution, now: Timestamp) -> Option<OutboxMessage> {
     let command_id = task.command_id?;
     let id = derived_uuid("cutoff of command:", &command_id.to_string());
-    let request = RolloutCancelRequested { command_id, node_ids: Vec::new(), reason: CUTOFF_REASON.to_owned() };
+    let request = RolloutCancelRequested {
+        command_id,
+        node_ids: Vec::new(),
+        cause: CancelCause::Cutoff,
+        reason: "the window's cutoff has come".to_owned(),
+    };
     Some(OutboxMessage::event(id, "/patchwave/resolver", now, request))
 }
 

@@ -20,8 +20,7 @@ use patchwave_schemas::topology::WorkQueue;
 use patchwave_schemas::{CloudEvent, Message, WindowExecutionId};
 
 use crate::HandlerError;
-use crate::effects::Effects;
-use crate::runtime::{Applied, Handler};
+use crate::runtime::{Applied, Handler, Resolved};
 
 pub use window_started::requested_execution_id;
 
@@ -78,17 +77,15 @@ impl Handler for Resolver {
     async fn apply(store: &Store, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
         let mut applied = Applied::default();
         for (index, input) in batch.iter().enumerate() {
-            match one(store, input, now).await? {
-                Ok(effects) => applied.effects.merge(effects),
-                Err(reason) => applied.refused.push((index, reason)),
+            if applied.is_away() {
+                applied.again.push(index);
+                continue;
             }
+            applied.note(index, one(store, input, now).await)?;
         }
         Ok(applied)
     }
 }
-
-/// What a message leads to, or why it can never be applied.
-pub(crate) type Resolved = Result<Result<Effects, String>, HandlerError>;
 
 async fn one(store: &Store, input: &Input, now: Timestamp) -> Resolved {
     match input {

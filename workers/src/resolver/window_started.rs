@@ -8,6 +8,7 @@ use patchwave_platform::store::windows::{CutoffBehavior, RegisteredWindow};
 use patchwave_platform::store::{Store, Tx};
 use patchwave_schemas::event::{Timer, WindowStartRequested, WindowStarted};
 use patchwave_schemas::{CloudEvent, TaskExecutionId, WindowExecutionId, WindowId};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::{Resolved, execution};
@@ -66,7 +67,8 @@ async fn fire(mut tx: Tx, registered: RegisteredWindow, firing: Firing, now: Tim
     let (duration, cutoff) = (narrow(window.duration), narrow(window.cutoff));
     let end_at = schedule::end_at(firing.scheduled_at, duration);
     let cutoff_at = schedule::cutoff_at(firing.scheduled_at, duration, cutoff);
-    let missed = admission(firing.scheduled_at, duration, cutoff, now) == Admission::Missed;
+    let admitted = admission(firing.scheduled_at, duration, cutoff, now);
+    let missed = admitted == Admission::Missed;
     // The window's row is held: two firings cannot both find it free.
     let overlapping = !missed && tx.has_open_execution(&window.window_id).await?;
 
@@ -93,6 +95,9 @@ async fn fire(mut tx: Tx, registered: RegisteredWindow, firing: Firing, now: Tim
     } else if overlapping {
         execution.status = "SKIPPED_OVERLAPPING".to_owned();
         execution.status_details = "an earlier execution of this window has not ended".to_owned();
+    } else if admitted == Admission::Late {
+        let minutes = now.duration_since(firing.scheduled_at).as_mins();
+        execution.status_details = format!("started {minutes} min late; its cutoff and end stand");
     }
     if !tx.add_execution(&execution).await? {
         // Delivered twice: whoever stored it goes on with it.
@@ -104,6 +109,12 @@ async fn fire(mut tx: Tx, registered: RegisteredWindow, firing: Firing, now: Tim
         tx.enqueue(&outbox, now).await?;
         tx.commit().await?;
         return Ok(Ok(Effects { outbox, ..Effects::default() }));
+    }
+    if admitted == Admission::Late {
+        warn!(
+            window.id = %execution.window_id, scheduled_at = %firing.scheduled_at, late = execution.status_details,
+            "a window starts late"
+        );
     }
     let execution_id = firing.id;
     tx.set_timer(&Timer::WindowCutoff { execution_id }, cutoff_at).await?;

@@ -1,0 +1,83 @@
+//! What a firing says about how it began.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, Window, WindowTask};
+use patchwave_platform::store::{Durability, Store};
+use patchwave_schemas::event::{ErrorMode, WindowStarted};
+use patchwave_schemas::{WindowId, WindowTaskId};
+use patchwave_workers::resolver::{Input, Resolver};
+use patchwave_workers::runtime::Handler;
+
+fn at(minutes: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_mins(minutes)
+}
+
+/// A task.
+fn task(window_id: &WindowId) -> WindowTask {
+    WindowTask {
+        window_task_id: WindowTaskId::derived("task"),
+        window_id: window_id.clone(),
+        task_type: "RUN_COMMAND".to_owned(),
+        task_arn: "AWS-RunShellScript".to_owned(),
+        targets: Vec::new(),
+        priority: 1,
+        max_concurrency: None,
+        max_errors: None,
+        error_mode: ErrorMode::Ssm,
+        cutoff_behavior: CutoffBehavior::default(),
+        run_command: RunCommandParameters {
+            parameters: BTreeMap::from([("commands".to_owned(), vec!["true".to_owned()])]),
+            ..RunCommandParameters::default()
+        },
+        service_role_arn: None,
+        name: None,
+        description: None,
+    }
+}
+
+#[tokio::test]
+async fn a_firing_says_that_it_started_late_or_was_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", directory.path().join("patchwave.db").display());
+    let store = Store::open_with(&url, Durability::None).await.unwrap();
+    for (number, late, status, details) in [
+        (1, 0, "SUCCESS", "No tasks to execute."),
+        (2, 61, "IN_PROGRESS", "started 61 min late; its cutoff and end stand"),
+        (3, 121, "TIMED_OUT", "missed: its cutoff had passed before it could start"),
+    ] {
+        let window_id = WindowId::from_bits(number);
+        let window = Window {
+            window_id: window_id.clone(),
+            name: "nightly".to_owned(),
+            description: None,
+            schedule: "rate(1 day)".to_owned(),
+            schedule_timezone: None,
+            schedule_offset: None,
+            start_date: None,
+            end_date: None,
+            duration: 3,
+            cutoff: 1,
+            allow_unassociated_targets: true,
+            enabled: true,
+            schedule_base: at(0),
+            created_date: at(0),
+            modified_date: at(0),
+            next_execution_at: None,
+        };
+        let mut tx = store.begin().await.unwrap();
+        tx.put_window(&window).await.unwrap();
+        if number == 2 {
+            tx.put_window_task(&task(&window_id), at(0)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let started = WindowStarted { window_id: window_id.clone(), scheduled_at: at(0) };
+        Resolver::apply(&store, &[Input::WindowStarted(started)], at(late)).await.unwrap();
+        let executions = store.executions(&window_id, None, 10).await.unwrap();
+        assert_eq!(executions.len(), 1);
+        assert_eq!((executions[0].status.as_str(), executions[0].status_details.as_str()), (status, details));
+    }
+}
