@@ -1,6 +1,6 @@
 //! Simulated nodes: the agent's own core and journal, with work that only takes time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
 use jiff::{SignedDuration, Timestamp};
@@ -8,6 +8,8 @@ use patchwave_agent::execute::{Execution, ExecutionEnd, Job, Mode};
 use patchwave_agent::journal::MemoryJournal;
 use patchwave_agent::node::{Effect, NodeCore, Policy};
 use patchwave_agent::report::Report;
+use patchwave_schemas::CloudEvent;
+use patchwave_schemas::command::RunInvocation;
 use patchwave_schemas::node::{NodeFacts, OperatingSystem};
 use patchwave_schemas::report::{Outcome, StepResult};
 use patchwave_schemas::topology::node_queue;
@@ -29,6 +31,12 @@ pub struct SimNode {
     pub outgoing: Vec<Report>,
     /// Clock times at which it wants to be woken.
     pub wake_at: Vec<Timestamp>,
+    /// Until when it says nothing, although it is connected and works.
+    pub silent_until: Option<Timestamp>,
+    /// How often its work fails: 0 to 1.
+    failing: f64,
+    /// How often it falls silent after it was given a command: 0 to 1.
+    silent: f64,
     sessions: u32,
 }
 
@@ -39,14 +47,18 @@ pub struct Deeds {
     pub executed: BTreeMap<(CommandId, NodeId), u32>,
     /// How executions ended on the node, whatever became of the report.
     pub ended: BTreeMap<(CommandId, NodeId), Outcome>,
+    /// What nodes have been given, wherever it stands with them.
+    pub told: BTreeSet<(CommandId, NodeId)>,
+    /// What each node is doing, and until when.
+    pub working: BTreeMap<NodeId, (CommandId, Timestamp)>,
     /// When each execution started, with the message's own bounds.
     pub started: Vec<(CommandId, Timestamp, Timestamp, Timestamp)>,
 }
 
 impl SimNode {
-    /// Node number `index`, never connected.
+    /// Node number `index`, never connected, with how often it fails and falls silent.
     #[must_use]
-    pub fn new(index: u32, group: &str) -> Self {
+    pub fn new(index: u32, group: &str, failing: f64, silent: f64) -> Self {
         let node_id = NodeId::from_bits(u128::from(index) + 1);
         let journal = MemoryJournal::default();
         let tags = BTreeMap::from([("Patch Group".to_owned(), group.to_owned())]);
@@ -70,6 +82,9 @@ impl SimNode {
             working: None,
             outgoing: Vec::new(),
             wake_at: Vec::new(),
+            silent_until: None,
+            failing,
+            silent,
             sessions: 0,
         }
     }
@@ -77,12 +92,27 @@ impl SimNode {
     /// Connects with a new session: says hello, and repeats what was not confirmed.
     pub fn connect(&mut self, now: Timestamp) -> String {
         self.sessions += 1;
+        // What the old connection did not carry is in the journal; its hello is nobody's business now.
+        self.outgoing.clear();
         let session = self.sessions.to_string();
         let address = node_queue(&self.facts.node_id, &session);
         self.address = Some(address.clone());
-        self.outgoing.insert(0, Report::connected(&self.facts, &address, &session, now));
+        self.outgoing.push(Report::connected(&self.facts, &address, &session, now));
         self.outgoing.extend(self.core.unconfirmed());
         address
+    }
+
+    /// Where it listened before, if it did.
+    #[must_use]
+    pub fn former_address(&self) -> Option<String> {
+        let before = self.sessions.checked_sub(1).filter(|session| *session > 0)?;
+        Some(node_queue(&self.facts.node_id, &before.to_string()))
+    }
+
+    /// Whether it says nothing at the moment.
+    #[must_use]
+    pub fn is_silent(&self, now: Timestamp) -> bool {
+        self.silent_until.is_some_and(|until| now < until)
     }
 
     /// Loses its connection; returns the address that is gone.
@@ -99,6 +129,7 @@ impl SimNode {
     pub fn crash(&mut self, now: Timestamp, rng: &mut ChaCha8Rng, deeds: &mut Deeds) -> anyhow::Result<Option<String>> {
         let address = self.disconnect();
         self.working = None;
+        deeds.working.remove(&self.facts.node_id);
         self.wake_at.clear();
         let (core, effects) =
             NodeCore::restart(self.facts.node_id.clone(), Box::new(self.journal.clone()), Policy::default(), now)?;
@@ -120,6 +151,12 @@ impl SimNode {
         rng: &mut ChaCha8Rng,
         deeds: &mut Deeds,
     ) -> anyhow::Result<()> {
+        if let Ok(run) = CloudEvent::<RunInvocation>::from_bytes(body) {
+            deeds.told.insert((run.data.command_id, self.facts.node_id.clone()));
+            if rng.random_bool(self.silent) {
+                self.silent_until = Some(now + SignedDuration::from_secs(rng.random_range(60..3_000)));
+            }
+        }
         let effects = self.core.handle(body, now)?;
         self.apply(effects, now, rng, deeds)
     }
@@ -135,7 +172,7 @@ impl SimNode {
             self.apply(effects, now, rng, deeds)?;
         }
         if let Some((job, _)) = self.working.take_if(|(_, done_at)| *done_at <= now) {
-            let outcome = if rng.random_bool(0.2) { Outcome::Failed } else { Outcome::Success };
+            let outcome = if rng.random_bool(self.failing) { Outcome::Failed } else { Outcome::Success };
             self.end(&job, outcome, now, rng, deeds)?;
         }
         Ok(())
@@ -150,6 +187,7 @@ impl SimNode {
         deeds: &mut Deeds,
     ) -> anyhow::Result<()> {
         let command_id = job.invocation.command_id;
+        deeds.working.remove(&self.facts.node_id);
         deeds.ended.insert((command_id, self.facts.node_id.clone()), outcome);
         let steps = vec![StepResult {
             name: "simulated".to_owned(),
@@ -185,6 +223,7 @@ impl SimNode {
                     }
                     let longest = i64::from(invocation.document.steps.first().map_or(5, |step| step.timeout_seconds));
                     let done_at = now + SignedDuration::from_secs(rng.random_range(0..=longest));
+                    deeds.working.insert(key.1, (key.0, done_at));
                     self.working = Some((job, done_at));
                 }
                 Effect::Kill(command) => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, ensure};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::invocation::{Ending, State};
 use patchwave_engine::rollout::{Phase, Rollout};
 use patchwave_platform::store::commands::Plan;
@@ -11,7 +11,8 @@ use patchwave_platform::store::{Store, from_json};
 use patchwave_schemas::event::ErrorMode;
 use patchwave_schemas::report::Outcome;
 use patchwave_schemas::{CommandId, NodeId};
-use patchwave_workers::dispatcher::check::CHECK_EVERY;
+use patchwave_workers::dispatcher::check::{CHECK_EVERY, UNHEARD_AFTER};
+use patchwave_workers::effects::{Effects, NodeDelivery, Order};
 use sqlx::Row as _;
 
 use super::fleet::Deeds;
@@ -25,20 +26,26 @@ pub struct Invariants {
     released_at_stop: BTreeMap<CommandId, usize>,
     /// Commands that were over when they were last looked at: looked at again at the end.
     over: BTreeSet<CommandId>,
-    /// Invocations that wait for a node which is connected, and since when.
-    waiting_since: BTreeMap<(String, String), Timestamp>,
+    /// Invocations that can go on, as their node is connected, and do not: since when.
+    idle_since: BTreeMap<(CommandId, NodeId, bool), Timestamp>,
 }
 
-/// Where one invocation stands, and how often it was handed over.
-type Row = (NodeId, State, i64);
+/// What is stored about one invocation.
+struct Row {
+    node: NodeId,
+    state: State,
+    attempts: i64,
+    /// Its node's word decided.
+    heard: bool,
+}
 
 impl Invariants {
     /// Compares the stored counters with the stored rows, and both with what was seen before.
     ///
     /// # Errors
     /// The invariant that does not hold.
-    pub async fn check(&mut self, store: &Store, deeds: &Deeds) -> anyhow::Result<()> {
-        self.check_commands(store, deeds, false).await?;
+    pub async fn check(&mut self, store: &Store, deeds: &Deeds, now: Timestamp) -> anyhow::Result<()> {
+        self.check_commands(store, deeds, now, false).await?;
         let open = sqlx::query(
             "SELECT window_id, COUNT(*) AS open FROM window_executions WHERE ended_at IS NULL GROUP BY window_id",
         )
@@ -54,35 +61,78 @@ impl Invariants {
     ///
     /// # Errors
     /// The invariant that does not hold.
-    pub async fn check_all(&mut self, store: &Store, deeds: &Deeds) -> anyhow::Result<()> {
-        self.check_commands(store, deeds, true).await
+    pub async fn check_all(&mut self, store: &Store, deeds: &Deeds, now: Timestamp) -> anyhow::Result<()> {
+        self.check_commands(store, deeds, now, true).await
     }
 
-    /// An invocation waits for its node only while that node is away, give or take two looks of
-    /// its rollout's check.
+    /// An invocation waits for its node only while that node is away, and a node that is connected
+    /// is told what it is to run: give or take two looks of the rollout's check. `reachable` nodes
+    /// have been connected since the time before, or longer.
     ///
     /// # Errors
     /// The invocation that is forgotten.
-    pub async fn check_nobody_is_forgotten(&mut self, store: &Store, now: Timestamp) -> anyhow::Result<()> {
-        let rows = sqlx::query(
-            "SELECT i.command_id, i.node_id FROM invocations i JOIN nodes n ON n.node_id = i.node_id
-             WHERE i.state = 'waiting' AND n.address IS NOT NULL",
-        )
-        .fetch_all(store.reader())
-        .await?;
+    pub async fn check_nobody_is_forgotten(
+        &mut self,
+        store: &Store,
+        deeds: &Deeds,
+        reachable: &[NodeId],
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        let rows =
+            sqlx::query("SELECT command_id, node_id, state FROM invocations WHERE state IN ('waiting', 'released')")
+                .fetch_all(store.reader())
+                .await?;
         let mut still = BTreeMap::new();
         for row in rows {
-            let key = (row.get::<String, _>("command_id"), row.get::<String, _>("node_id"));
-            let since = self.waiting_since.get(&key).copied().unwrap_or(now);
-            let waited = now.duration_since(since);
-            ensure!(waited <= CHECK_EVERY * 2, "{} waits for {}, which is connected", key.0, key.1);
+            let key = (row.get::<String, _>("command_id").parse()?, row.get::<String, _>("node_id").parse()?);
+            let waits = row.get::<String, _>("state") == "waiting";
+            if !reachable.contains(&key.1) || (!waits && deeds.told.contains(&key)) {
+                continue;
+            }
+            let key = (key.0, key.1, waits);
+            let since = self.idle_since.get(&key).copied().unwrap_or(now);
+            // A command that went to a former address is first repeated there.
+            let patience = CHECK_EVERY * 2 + if waits { SignedDuration::ZERO } else { UNHEARD_AFTER * 2 };
+            let verb = if waits { "waits for" } else { "was not given to" };
+            ensure!(now.duration_since(since) <= patience, "{} {verb} {}, which is connected", key.0, key.1);
             still.insert(key, since);
         }
-        self.waiting_since = still;
+        self.idle_since = still;
         Ok(())
     }
 
-    async fn check_commands(&mut self, store: &Store, deeds: &Deeds, all: bool) -> anyhow::Result<()> {
+    /// Whoever waits now has waited for good reasons.
+    pub fn forget_who_waits(&mut self) {
+        self.idle_since.clear();
+    }
+
+    /// After a rollout has stopped, no node is told to run what it was not told before.
+    ///
+    /// # Errors
+    /// The command that is handed out all the same.
+    pub fn check_told(&self, effects: &Effects) -> anyhow::Result<()> {
+        for one in &effects.deliveries {
+            let new = matches!(one.order, Order::Run { .. }) && one.frees_slot;
+            let stopped = self.released_at_stop.contains_key(&one.command_id);
+            ensure!(!(new && stopped), "{} had stopped and is given to {}", one.command_id, one.node_id);
+        }
+        Ok(())
+    }
+
+    /// Once it is handled that a release came back, and nothing else was sent, its slot is free.
+    ///
+    /// # Errors
+    /// The invocation that holds its slot.
+    pub async fn check_slots_are_free(store: &Store, returned: &[NodeDelivery]) -> anyhow::Result<()> {
+        for one in returned.iter().filter(|one| one.frees_slot) {
+            let Some(stored) = store.invocation(one.command_id, &one.node_id).await? else { continue };
+            let held = stored.state == State::Released && stored.attempts == one.attempt;
+            ensure!(!held, "{} came back from {} and holds its slot", one.command_id, one.node_id);
+        }
+        Ok(())
+    }
+
+    async fn check_commands(&mut self, store: &Store, deeds: &Deeds, now: Timestamp, all: bool) -> anyhow::Result<()> {
         let commands =
             sqlx::query("SELECT command_id, rollout, finished_at FROM commands").fetch_all(store.reader()).await?;
         let mut plans = Vec::new();
@@ -98,7 +148,8 @@ impl Invariants {
         }
         let only: Vec<_> = plans.iter().map(|(id, ..)| format!("'{id}'")).collect();
         let text = format!(
-            "SELECT command_id, node_id, state, attempts FROM invocations WHERE command_id IN ({})",
+            "SELECT command_id, node_id, state, attempts, (report IS NOT NULL AND late_report = 0) AS heard
+             FROM invocations WHERE command_id IN ({})",
             only.join(", ")
         );
         let mut rows: BTreeMap<CommandId, Vec<Row>> = BTreeMap::new();
@@ -106,12 +157,14 @@ impl Invariants {
             let state = row.get::<String, _>("state").parse()?;
             let node = row.get::<String, _>("node_id").parse()?;
             let command = row.get::<String, _>("command_id").parse()?;
-            rows.entry(command).or_default().push((node, state, row.get("attempts")));
+            let (attempts, heard) = (row.get("attempts"), row.get::<i64, _>("heard") != 0);
+            rows.entry(command).or_default().push(Row { node, state, attempts, heard });
         }
         for (id, rollout, finished) in plans {
             let rows = rows.remove(&id).unwrap_or_default();
             ensure!(finished == rollout.is_finished(), "finished_at and phase of {id} differ");
-            self.check_command(id, &rollout, &rows, deeds).with_context(|| format!("command {id}: {rollout:?}"))?;
+            self.check_command(id, &rollout, &rows, deeds, now)
+                .with_context(|| format!("command {id}: {rollout:?}"))?;
             if finished {
                 self.over.insert(id);
             }
@@ -119,9 +172,18 @@ impl Invariants {
         Ok(())
     }
 
-    fn check_command(&mut self, id: CommandId, rollout: &Rollout, rows: &[Row], deeds: &Deeds) -> anyhow::Result<()> {
+    fn check_command(
+        &mut self,
+        id: CommandId,
+        rollout: &Rollout,
+        rows: &[Row],
+        deeds: &Deeds,
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
         let (mut pending, mut in_flight, mut waiting, mut ready, mut ended, mut released) = (0, 0, 0, 0, 0, 0);
-        for (node, state, attempts) in rows {
+        // Nodes that may have failed: whatever is in flight, and whoever ran it and was not heard.
+        let mut at_risk = 0;
+        for Row { node, state, attempts, heard } in rows {
             released += usize::from(*attempts > 0);
             match *state {
                 State::Pending => pending += 1,
@@ -132,8 +194,13 @@ impl Invariants {
                     ended += 1;
                     let known = *self.endings.entry((id, node.clone())).or_insert(ending);
                     ensure!(known == ending, "{node} left its ending {known:?} for {ending:?}");
+                    let unheard = !heard && deeds.executed.contains_key(&(id, node.clone()));
+                    at_risk += u32::from(ending.is_error() || unheard);
                 }
             }
+            let works = deeds.working.get(node).is_some_and(|(on, until)| *on == id && *until > now);
+            let free = matches!(state, State::Pending | State::Waiting | State::Ready);
+            ensure!(!(works && free), "{node} is at work and holds no slot: {state}");
         }
         let counted = (rollout.pending, rollout.in_flight, rollout.waiting, rollout.ready, rollout.ended.ended());
         ensure!(counted == (pending, in_flight, waiting, ready, ended), "rows and counters differ");
@@ -145,6 +212,8 @@ impl Invariants {
             ensure!(released == at_stop, "{} were released after it had stopped", released - at_stop);
         }
         if rollout.error_mode == ErrorMode::Strict {
+            let most = rollout.errors_allowed + 1;
+            ensure!(at_risk + in_flight <= most, "{} may have failed under a strict limit", at_risk + in_flight);
             // On the nodes themselves, whatever the control plane has heard of it.
             let failed = deeds.ended.iter().filter(|((of, _), end)| *of == id && **end == Outcome::Failed).count();
             ensure!(failed <= rollout.errors_allowed as usize + 1, "{failed} nodes failed under a strict limit");

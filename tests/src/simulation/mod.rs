@@ -5,7 +5,7 @@
 //! that breaks an invariant breaks it again: `make simulate SEED=<n>`.
 //!
 //! - [`network`]: the bus that misbehaves within its contract.
-//! - [`fleet`]: nodes that connect, vanish, crash and come back; work that takes time.
+//! - [`fleet`]: nodes that fall silent, connect, vanish, crash and come back; work that takes time.
 //! - [`world`]: what may happen next, and the clock.
 //! - [`invariants`]: what must hold after every step, and at the end.
 
@@ -45,6 +45,9 @@ pub struct Summary {
 pub async fn run(seed: u64, trace: bool) -> anyhow::Result<Summary> {
     let mut world = World::new(seed, trace).await.context("setting up")?;
     for step in 0..STEPS {
+        if step == STEPS / 3 || step == STEPS * 2 / 3 {
+            world.lull().await.with_context(|| format!("seed {seed}, in a lull before step {step}"))?;
+        }
         world.step().await.with_context(|| format!("seed {seed}, step {step}"))?;
     }
     world.heal().await.with_context(|| format!("seed {seed}, while healing"))?;

@@ -1,15 +1,27 @@
 //! A bus that keeps its contract and nothing more: durable messages are delivered at least once,
-//! in any order and as late as it likes; commands to nodes may vanish on their way.
+//! in any order and as late as it likes; commands to nodes may vanish on their way, and so may what
+//! the bus says of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use patchwave_platform::bus::{Bus, BusError, Consumer, Link, Outgoing, Published, Route};
-use patchwave_schemas::topology::{EVENTS_EXCHANGE, REPORTS_EXCHANGE, WorkQueue, pattern_matches};
+use patchwave_schemas::report::NodeConnected;
+use patchwave_schemas::topology::{EVENTS_EXCHANGE, REPORTS_EXCHANGE, WorkQueue, node_queue, pattern_matches};
+use patchwave_schemas::{CloudEvent, NodeId};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
+
+/// A connected node's queue.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    /// What is on its way.
+    pub messages: VecDeque<Vec<u8>>,
+    /// The queue is gone: what had arrived is with the node, whatever else is sent comes back.
+    pub gone: bool,
+}
 
 /// What the network holds.
 #[derive(Debug)]
@@ -17,7 +29,7 @@ pub struct Wires {
     /// Durable messages by queue. Taken at random: delay and disorder are the same thing.
     pub queues: BTreeMap<WorkQueue, Vec<Vec<u8>>>,
     /// Commands on their way, by address. An address that is absent is not connected.
-    pub nodes: BTreeMap<String, VecDeque<Vec<u8>>>,
+    pub nodes: BTreeMap<String, Inbox>,
     /// Publishes after which the publisher dies: set by the world before it acts.
     pub dies_after: Option<usize>,
     /// Whether anything may still go wrong.
@@ -66,12 +78,19 @@ impl Wires {
                 let lost = self.faulty && self.rng.random_bool(0.05);
                 let doubled = self.faulty && self.rng.random_bool(0.1);
                 self.faults += usize::from(lost) + usize::from(doubled);
-                let Some(inbox) = self.nodes.get_mut(address) else { return Published::Returned };
+                let Some(inbox) = self.nodes.get_mut(address).filter(|inbox| !inbox.gone) else {
+                    // Lost is the answer of the bus, which then counts as taken.
+                    return if lost { Published::Confirmed } else { Published::Returned };
+                };
                 if !lost {
-                    inbox.push_back(message.body.clone());
+                    inbox.messages.push_back(message.body.clone());
                 }
                 if doubled {
-                    inbox.push_back(message.body.clone());
+                    inbox.messages.push_back(message.body.clone());
+                }
+                if self.faulty && self.rng.random_bool(0.15) {
+                    self.faults += 1;
+                    inbox.gone = true;
                 }
             }
         }
@@ -107,6 +126,17 @@ impl Wires {
         taken
     }
 
+    /// Connections of this node whose hello is on its way.
+    #[must_use]
+    pub fn hellos_of(&self, node: &NodeId) -> usize {
+        let prefix = node_queue(node, "");
+        let addresses = self.queues[&WorkQueue::Dispatcher].iter().filter_map(|body| {
+            let hello = CloudEvent::<NodeConnected>::from_bytes(body).ok()?;
+            Some(hello.data.address).filter(|address| address.starts_with(&prefix))
+        });
+        addresses.collect::<BTreeSet<_>>().len()
+    }
+
     /// Queues that have messages.
     #[must_use]
     pub fn busy(&self) -> Vec<WorkQueue> {
@@ -119,6 +149,7 @@ impl Bus for Network {
     async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>, BusError> {
         let mut wires = self.wires();
         let mut answers = Vec::with_capacity(messages.len());
+        let mut returned = BTreeSet::new();
         for message in messages {
             if wires.dies_after == Some(0) {
                 return Err(BusError::Closed);
@@ -126,7 +157,20 @@ impl Bus for Network {
             if let Some(left) = &mut wires.dies_after {
                 *left -= 1;
             }
-            answers.push(wires.put(message));
+            let answer = wires.put(message);
+            if let (Route::Node { address }, Published::Returned) = (&message.route, answer) {
+                returned.insert((message.message_id, address));
+            }
+            answers.push(answer);
+        }
+        // A broker names what it returns by id and queue. So of two deliveries of one invocation in
+        // one publish, both are said to have come back, although the first may have arrived.
+        for (answer, message) in answers.iter_mut().zip(messages) {
+            if let Route::Node { address } = &message.route
+                && returned.contains(&(message.message_id, address))
+            {
+                *answer = Published::Returned;
+            }
         }
         Ok(answers)
     }

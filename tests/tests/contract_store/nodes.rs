@@ -1,13 +1,14 @@
 //! Nodes: who is where, whoever said so last.
 
 use jiff::Timestamp;
+use patchwave_engine::invocation::{Ending, State};
 use patchwave_platform::Class;
 use patchwave_platform::store::Store;
 use patchwave_schemas::NodeId;
 use patchwave_schemas::node::OperatingSystem;
 use patchwave_schemas::report::NodeConnected;
 
-use crate::fixtures::{address, at, connect, facts, hello, node, tags};
+use crate::fixtures::{add_command, address, apply, at, change, connect, facts, hello, node, tags};
 use crate::place::Place;
 
 contract! {
@@ -20,6 +21,10 @@ contract! {
     facts_come_back_as_they_were_said,
     node_lists_are_paged_by_id,
     concurrent_batches_of_the_same_nodes_all_arrive,
+    a_late_hello_of_an_older_connection_costs_one_command_that_comes_back,
+    every_hello_of_a_node_in_one_batch_is_kept,
+    transactions_that_change_the_same_nodes_never_deadlock,
+    nodes_without_a_slot_are_paged_by_id,
 }
 
 async fn stored(store: &Store, number: usize) -> patchwave_platform::store::nodes::Node {
@@ -184,4 +189,102 @@ async fn concurrent_batches_of_the_same_nodes_all_arrive(place: Place) {
     let nodes = stores[0].nodes().await.unwrap();
     assert_eq!(nodes.len(), NODES);
     assert!(nodes.iter().all(|node| node.address.is_some() && node.last_contact_at == at(4)));
+}
+
+async fn away(store: &Store, number: usize, session: &str) {
+    let mut tx = store.begin().await.unwrap();
+    tx.nodes_away(&[(node(number), address(number, session))]).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn a_late_hello_of_an_older_connection_costs_one_command_that_comes_back(place: Place) {
+    let store = place.open().await;
+    connect(&store, &[hello(1, "new", &[])], at(1)).await;
+    // Handed out again after the dispatcher died that held it; and once more.
+    connect(&store, &[hello(1, "old", &[])], at(2)).await;
+    connect(&store, &[hello(1, "old", &[])], at(3)).await;
+    away(&store, 1, "old").await;
+    assert_eq!(stored(&store, 1).await.address, Some(address(1, "new")));
+    away(&store, 1, "new").await;
+    assert_eq!(stored(&store, 1).await.address, None);
+    // What was found to be nobody's is not tried again.
+    connect(&store, &[hello(1, "newest", &[])], at(4)).await;
+    away(&store, 1, "newest").await;
+    assert_eq!(stored(&store, 1).await.address, None);
+    // In whatever order they come: each that may be alive is tried, the latest first, as far as
+    // they are kept.
+    for session in ["c", "a", "b", "a"] {
+        connect(&store, &[hello(1, session, &[])], at(5)).await;
+    }
+    for session in ["a", "b", "c"] {
+        assert_eq!(stored(&store, 1).await.address, Some(address(1, session)));
+        away(&store, 1, session).await;
+    }
+    assert_eq!(stored(&store, 1).await.address, None);
+    for number in 0..50 {
+        connect(&store, &[hello(1, &format!("{number:032}"), &[])], at(6)).await;
+    }
+    let mut tried = 0;
+    while let Some(address) = stored(&store, 1).await.address {
+        assert_eq!(address, self::address(1, &format!("{:032}", 49 - tried)));
+        let mut tx = store.begin().await.unwrap();
+        tx.nodes_away(&[(node(1), address)]).await.unwrap();
+        tx.commit().await.unwrap();
+        tried += 1;
+    }
+    assert_eq!(tried, 6);
+}
+
+async fn every_hello_of_a_node_in_one_batch_is_kept(place: Place) {
+    let store = place.open().await;
+    // Newest first, as a repaired delivery brings them.
+    connect(&store, &[hello(1, "new", &[]), hello(2, "only", &[]), hello(1, "old", &[])], at(1)).await;
+    away(&store, 1, "old").await;
+    assert_eq!(stored(&store, 1).await.address, Some(address(1, "new")));
+    assert_eq!(stored(&store, 2).await.address, Some(address(2, "only")));
+}
+
+async fn transactions_that_change_the_same_nodes_never_deadlock(place: Place) {
+    const NODES: usize = 300;
+    let store = place.open().await;
+    connect(&store, &(0..NODES).map(|number| hello(number, "a", &[])).collect::<Vec<_>>(), at(0)).await;
+    let writers: Vec<_> = (0..6_usize)
+        .map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut numbers: Vec<_> = (0..NODES).collect();
+                if writer % 2 == 1 {
+                    numbers.reverse();
+                }
+                let ids: Vec<_> = numbers.iter().map(|number| node(*number)).collect();
+                let places: Vec<_> = numbers.iter().map(|number| (node(*number), address(*number, "a"))).collect();
+                let hellos: Vec<_> = numbers.iter().map(|number| hello(*number, "a", &[])).collect();
+                for round in 1..=10 {
+                    let mut tx = store.begin().await.unwrap();
+                    match writer / 2 {
+                        0 => tx.nodes_alive(&ids, at(round)).await.unwrap(),
+                        1 => tx.nodes_away(&places).await.unwrap(),
+                        _ => tx.nodes_connected(&hellos, at(round)).await.unwrap(),
+                    }
+                    tx.commit().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(store.nodes().await.unwrap().len(), NODES);
+}
+
+async fn nodes_without_a_slot_are_paged_by_id(place: Place) {
+    let store = place.open().await;
+    let command = add_command(&store, "a", 6).await;
+    add_command(&store, "b", 9).await;
+    let ended = State::Ended(Ending::Success);
+    let states = [(0, State::Released), (1, State::Waiting), (2, ended), (3, State::Ready), (4, State::Running)];
+    apply(&store, &states.map(|(number, state)| change(command, number, state)), at(1)).await;
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.nodes_without_slot(command, None, 2).await.unwrap(), [node(1), node(3)]);
+    assert_eq!(tx.nodes_without_slot(command, Some(&node(3)), 2).await.unwrap(), [node(5)]);
 }

@@ -1,0 +1,201 @@
+//! Users and other systems: windows, commands, cancellations.
+
+use anyhow::Context as _;
+use patchwave_platform::launch::{Launch, launch};
+use patchwave_platform::store::outbox::OutboxMessage;
+use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, Window, WindowTarget, WindowTask};
+use patchwave_schemas::event::{
+    CancelCause, CommandRequested, ErrorMode, RolloutCancelRequested, Target, Timer, WindowCancelRequested,
+    WindowStartRequested,
+};
+use patchwave_schemas::{CommandId, WindowId, WindowTargetId, WindowTaskId};
+use rand::RngExt as _;
+
+use super::World;
+
+impl World {
+    pub(super) async fn create_window(&mut self) -> anyhow::Result<()> {
+        let window_id = WindowId::from_bits(self.rng.random());
+        let duration = self.rng.random_range(1..=3);
+        let window = Window {
+            window_id: window_id.clone(),
+            name: "simulated".to_owned(),
+            description: None,
+            schedule: "rate(30 minutes)".to_owned(),
+            schedule_timezone: None,
+            schedule_offset: None,
+            start_date: None,
+            end_date: None,
+            duration,
+            cutoff: self.rng.random_range(0..duration),
+            allow_unassociated_targets: true,
+            enabled: true,
+            schedule_base: self.now,
+            created_date: self.now,
+            modified_date: self.now,
+            next_execution_at: None,
+        };
+        let target = WindowTarget {
+            window_target_id: WindowTargetId::from_uuid(self.uuid()),
+            window_id: window_id.clone(),
+            resource_type: "INSTANCE".to_owned(),
+            targets: vec![Target { key: "tag:Patch Group".to_owned(), values: vec!["canary".to_owned()] }],
+            owner_information: None,
+            name: None,
+            description: None,
+        };
+        let mut tx = self.context.store.begin().await?;
+        tx.put_window(&window).await?;
+        tx.put_window_target(&target, self.now).await?;
+        for _ in 0..self.rng.random_range(0..=3) {
+            let by_target = self.rng.random_bool(0.5);
+            let targets = if by_target {
+                Target { key: "WindowTargetIds".to_owned(), values: vec![target.window_target_id.to_string()] }
+            } else {
+                Target { key: "tag:Patch Group".to_owned(), values: vec!["production".to_owned()] }
+            };
+            let cutoff_behavior =
+                if self.rng.random_bool(0.5) { CutoffBehavior::CancelTask } else { CutoffBehavior::ContinueTask };
+            let request = self.request();
+            let task = WindowTask {
+                window_task_id: WindowTaskId::from_uuid(self.uuid()),
+                window_id: window_id.clone(),
+                task_type: "RUN_COMMAND".to_owned(),
+                task_arn: request.document_name.clone(),
+                targets: vec![targets],
+                priority: self.rng.random_range(0..3),
+                max_concurrency: request.max_concurrency.clone(),
+                max_errors: request.max_errors.clone(),
+                error_mode: request.error_mode,
+                cutoff_behavior,
+                run_command: RunCommandParameters {
+                    parameters: request.parameters,
+                    timeout_seconds: request.timeout_seconds,
+                    ..RunCommandParameters::default()
+                },
+                service_role_arn: None,
+                name: None,
+                description: None,
+            };
+            tx.put_window_task(&task, self.now).await?;
+        }
+        tx.commit().await?;
+        self.windows.push(window_id.clone());
+        self.set_enabled(&window_id, true).await
+    }
+
+    pub(super) async fn set_enabled(&mut self, id: &WindowId, enabled: bool) -> anyhow::Result<()> {
+        let mut tx = self.context.store.begin().await?;
+        let mut window = tx.lock_window(id).await?.context("the window exists")?;
+        window.enabled = enabled;
+        let timer = Timer::Window { window_id: id.clone() };
+        window.next_execution_at = if enabled { window.schedule()?.next_after(self.now) } else { None };
+        match window.next_execution_at {
+            Some(at) => tx.set_timer(&timer, at).await?,
+            None => tx.clear_timer(&timer).await?,
+        }
+        tx.put_window(&window).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    pub(super) async fn edit_window(&mut self) -> anyhow::Result<()> {
+        let id = self.windows[self.rng.random_range(0..self.windows.len())].clone();
+        let enabled = self.rng.random_bool(0.7);
+        self.say(|| format!("window {id} enabled: {enabled}"));
+        self.set_enabled(&id, enabled).await
+    }
+
+    pub(super) fn request(&mut self) -> CommandRequested {
+        let percent = self.rng.random_bool(0.3);
+        let (slots, errors) = if self.temper.tight { (3, 2) } else { (5, 4) };
+        CommandRequested {
+            document_name: "AWS-RunShellScript".to_owned(),
+            document_version: None,
+            instance_ids: Vec::new(),
+            targets: vec![Target {
+                key: "tag:Patch Group".to_owned(),
+                values: vec!["canary".to_owned(), "production".to_owned()],
+            }],
+            parameters: [
+                ("commands".to_owned(), vec!["true".to_owned()]),
+                ("executionTimeout".to_owned(), vec![self.rng.random_range(5..120).to_string()]),
+            ]
+            .into(),
+            max_concurrency: Some(if percent { "30%".to_owned() } else { self.rng.random_range(1..slots).to_string() }),
+            max_errors: Some(self.rng.random_range(0..errors).to_string()),
+            error_mode: if self.rng.random_bool(if self.temper.tight { 0.8 } else { 0.5 }) {
+                ErrorMode::Strict
+            } else {
+                ErrorMode::Ssm
+            },
+            timeout_seconds: Some(self.rng.random_range(30..300)),
+            comment: None,
+            notification_config: None,
+        }
+    }
+
+    pub(super) async fn request_command(&mut self) -> anyhow::Result<()> {
+        let request = self.request();
+        let id = self.uuid();
+        self.say(|| format!("command {id} is requested"));
+        if self.rng.random_bool(0.5) {
+            // Another system publishes an event, perhaps twice.
+            let message = OutboxMessage::event(id, "/elsewhere", self.now, request);
+            for _ in 0..self.rng.random_range(1..=2) {
+                self.publish(&message);
+            }
+            return Ok(());
+        }
+        let command_id = CommandId::from_uuid(id);
+        let mut tx = self.context.store.begin().await?;
+        let launched = launch(&mut tx, Launch { command_id, request, window: None }, self.now).await?;
+        tx.commit().await?;
+        if self.rng.random_bool(0.9) {
+            self.flush(launched.messages).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn request_window(&mut self) -> anyhow::Result<()> {
+        let window_id = self.windows[self.rng.random_range(0..self.windows.len())].clone();
+        self.say(|| format!("window {window_id} is requested"));
+        let id = self.uuid();
+        self.publish(&OutboxMessage::event(
+            id,
+            "/elsewhere",
+            self.now,
+            WindowStartRequested { window_id, reason: None },
+        ));
+        Ok(())
+    }
+
+    pub(super) async fn cancel(&mut self) -> anyhow::Result<()> {
+        let commands = self.context.store.commands(None, 50).await?;
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let command = &commands[self.rng.random_range(0..commands.len())];
+        let id = self.uuid();
+        let message = match command.window_execution_id.filter(|_| self.rng.random_bool(0.5)) {
+            Some(execution_id) => OutboxMessage::event(id, "/user", self.now, WindowCancelRequested { execution_id }),
+            None => {
+                let node_ids = if self.rng.random_bool(0.5) {
+                    vec![self.nodes[self.rng.random_range(0..self.nodes.len())].facts.node_id.clone()]
+                } else {
+                    Vec::new()
+                };
+                let request = RolloutCancelRequested {
+                    command_id: command.command_id,
+                    node_ids,
+                    cause: CancelCause::Requested,
+                    reason: String::new(),
+                };
+                OutboxMessage::event(id, "/user", self.now, request)
+            }
+        };
+        self.say(|| format!("cancels {}", command.command_id));
+        self.publish(&message);
+        Ok(())
+    }
+}
