@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::invocation::{Ending, State};
 use patchwave_engine::rollout::{Phase, Rollout};
 use patchwave_platform::store::commands::Plan;
+use patchwave_platform::store::timers::REFIRE_AFTER;
 use patchwave_platform::store::{Store, from_json};
 use patchwave_schemas::event::ErrorMode;
 use patchwave_schemas::report::Outcome;
@@ -28,6 +29,8 @@ pub struct Invariants {
     over: BTreeSet<CommandId>,
     /// Invocations that can go on, as their node is connected, and do not: since when.
     idle_since: BTreeMap<(CommandId, NodeId, bool), Timestamp>,
+    /// When every timer whose firing was lost with the broker has fired again.
+    timers_repaired_at: Timestamp,
 }
 
 /// What is stored about one invocation.
@@ -90,7 +93,7 @@ impl Invariants {
                 continue;
             }
             let key = (key.0, key.1, waits);
-            let since = self.idle_since.get(&key).copied().unwrap_or(now);
+            let since = self.idle_since.get(&key).copied().unwrap_or(now).max(self.timers_repaired_at);
             // A command that went to a former address is first repeated there.
             let patience = CHECK_EVERY * 2 + if waits { SignedDuration::ZERO } else { UNHEARD_AFTER * 2 };
             let verb = if waits { "waits for" } else { "was not given to" };
@@ -104,6 +107,11 @@ impl Invariants {
     /// Whoever waits now has waited for good reasons.
     pub fn forget_who_waits(&mut self) {
         self.idle_since.clear();
+    }
+
+    /// All that was on its way is lost, the firings of timers included.
+    pub fn broker_was_lost(&mut self, now: Timestamp) {
+        self.timers_repaired_at = now + REFIRE_AFTER;
     }
 
     /// After a rollout has stopped, no node is told to run what it was not told before.

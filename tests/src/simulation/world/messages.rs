@@ -100,6 +100,7 @@ impl World {
         wires.queues.values_mut().for_each(Vec::clear);
         wires.nodes.clear();
         drop(wires);
+        self.invariants.broker_was_lost(self.now);
         for index in 0..self.nodes.len() {
             if self.nodes[index].disconnect().is_some() {
                 self.connect(index);
