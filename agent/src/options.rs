@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, ValueEnum};
 use patchwave_agent::simulate::SimulationOptions;
 use patchwave_schemas::NodeId;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{ParseError, Targets};
 
 /// Runs the commands of a Patchwave control plane on this node.
 #[derive(Debug, Parser)]
@@ -45,13 +45,21 @@ pub(crate) struct Options {
     #[arg(long, env = "PATCHWAVE_AGENT_SHARED_QUEUE")]
     pub(crate) shared_queue: bool,
     /// What is logged: a level, or MODULE=LEVEL, several with commas.
-    #[arg(long, env = "PATCHWAVE_AGENT_LOG", value_name = "LEVELS", default_value = "info,lapin=off")]
+    #[arg(long, env = "PATCHWAVE_AGENT_LOG", value_name = "LEVELS", default_value = LEVELS, value_parser = levels)]
     pub(crate) log: Targets,
     /// How log lines look.
     #[arg(long, env = "PATCHWAVE_AGENT_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
     #[command(flatten)]
     pub(crate) simulation: Simulated,
+}
+
+/// What is logged when nothing is said.
+const LEVELS: &str = "info,lapin=off";
+
+/// An empty variable says nothing, as if it were not there.
+fn levels(text: &str) -> Result<Targets, ParseError> {
+    if text.trim().is_empty() { LEVELS.parse() } else { text.parse() }
 }
 
 /// How log lines look.

@@ -17,7 +17,7 @@ use crate::Api;
 /// Longest wait for one answer: whoever asks waits ten seconds at most, and there are three.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
-/// Both.
+/// The routes of `/livez` and `/readyz`.
 pub(crate) fn routes() -> Router<Api> {
     Router::new().route("/livez", get(livez)).route("/readyz", get(readyz))
 }

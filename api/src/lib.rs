@@ -133,7 +133,8 @@ pub async fn serve_health(listener: TcpListener, api: Api, stop: CancellationTok
     let address = listener.local_addr().map_err(|source| ServeError::Serve { source })?;
     check_loopback(address)?;
     tracing::info!(listen.address = %address, "health checks are answered");
-    axum::serve(listener, health::routes().with_state(api))
+    let routes = health::routes().layer(axum::middleware::from_fn(protocol::refuse_foreign_hosts));
+    axum::serve(listener, routes.with_state(api))
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
         .map_err(|source| ServeError::Serve { source })

@@ -32,6 +32,26 @@ fn echo(place: &Place, nodes: usize, shared: bool) -> anyhow::Result<Program> {
     Program::spawn_ready(command)
 }
 
+/// Longest wait for a quiet broker, in looks of half a second.
+const LOOKS_MAX: usize = 60;
+
+/// Waits until the broker has done what the last round left behind: thousands of queues go to sleep
+/// and publish statistics seconds after they were used, and none of it is to fall to the next round.
+async fn broker_is_quiet() {
+    let spent = || cpu_by_program().get("beam.smp").copied().unwrap_or_default();
+    let (mut before, mut quiet) = (spent(), 0);
+    for _ in 0..LOOKS_MAX {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = spent();
+        // A tenth of one core. Queues fall asleep a second or so after use.
+        quiet = if now - before < 0.05 { quiet + 1 } else { 0 };
+        if quiet == 12 {
+            return;
+        }
+        before = now;
+    }
+}
+
 /// How a fleet is reached.
 fn kind(shared: bool) -> &'static str {
     if shared { "one host queue" } else { "a queue per node" }
@@ -51,8 +71,11 @@ pub(crate) async fn scale(figures: &mut Figures, nodes: usize, shared: bool, rep
     let limit = CONCURRENCY.to_string();
     let (mut bare, mut ours, mut ratios, mut first) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..repeats {
+        broker_is_quiet().await;
         let before = cpu_by_program();
         let round = driver.round(CONCURRENCY).await?;
+        let bare_spent = cpu_by_program();
+        broker_is_quiet().await;
         let between = cpu_by_program();
         let rollout = place.roll_out(&Limits { concurrency: &limit, errors: "100%" }).await?;
         ensure!(rollout.targets == nodes && rollout.succeeded == nodes, "not all nodes succeeded: {rollout:?}");
@@ -70,7 +93,7 @@ pub(crate) async fn scale(figures: &mut Figures, nodes: usize, shared: bool, rep
                 differences.filter(|(_, seconds)| *seconds >= 0.01).map(|(p, s)| format!("{p} {s:.2}")).collect();
             texts.join(", ")
         };
-        say(&format!("  bare {bare_rate:.0}/s, processor seconds: {}", spent(&before, &between)));
+        say(&format!("  bare {bare_rate:.0}/s, processor seconds: {}", spent(&before, &bare_spent)));
         say(&format!("  ours {our_rate:.0}/s, processor seconds: {}", spent(&between, &after)));
     }
     figures.add(format!("{name}: bare round trips"), "1/s", None, &bare);
@@ -143,7 +166,9 @@ pub(crate) async fn fan_out(figures: &mut Figures, nodes: usize, repeats: usize)
     let mut driver = Driver::connect(&place.bus_url, "r1", nodes, false).await?;
     let (mut bare, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..repeats {
+        broker_is_quiet().await;
         bare.push(driver.round(nodes).await?.published.as_secs_f64() * 1_000.0);
+        broker_is_quiet().await;
         let firing = register(&place.store, &Limits { concurrency: "100%", errors: "100%" }).await?;
         let (at, started) = (Timestamp::now(), Instant::now());
         place.publish(firing.outgoing()).await?;

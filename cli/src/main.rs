@@ -19,7 +19,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&anyhow::Error::new(error).context("could not start the runtime")),
     };
-    match runtime.block_on(Box::pin(commands::run(cli, &matches))) {
+    let outcome = runtime.block_on(Box::pin(commands::run(cli, &matches)));
+    // A scan in a blocking thread cannot be stopped, and nobody waits for it any more.
+    runtime.shutdown_background();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),
     }

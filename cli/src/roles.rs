@@ -166,8 +166,8 @@ pub async fn up(config: &Config, shutdown: CancellationToken) -> anyhow::Result<
 pub async fn scheduler(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let health = bind_health(config).await?;
     let platform = Platform::open(config, "patchwave-scheduler").await?;
-    let role = patchwave_scheduler::run(platform.for_scheduler(), shutdown.clone());
-    let ((), served) = tokio::join!(role, platform.answer_health(health, shutdown));
+    let role = until_it_ends(patchwave_scheduler::run(platform.for_scheduler(), shutdown.clone()), &shutdown);
+    let ((), served) = tokio::join!(role, platform.answer_health(health, shutdown.clone()));
     platform.close().await;
     served
 }
@@ -180,10 +180,17 @@ pub async fn scheduler(config: &Config, shutdown: CancellationToken) -> anyhow::
 pub async fn worker(config: &Config, only: &[WorkQueue], shutdown: CancellationToken) -> anyhow::Result<()> {
     let health = bind_health(config).await?;
     let platform = Platform::open(config, "patchwave-worker").await?;
-    let role = patchwave_workers::run(platform.for_workers(), only, shutdown.clone());
-    let ((), served) = tokio::join!(role, platform.answer_health(health, shutdown));
+    let role = until_it_ends(patchwave_workers::run(platform.for_workers(), only, shutdown.clone()), &shutdown);
+    let ((), served) = tokio::join!(role, platform.answer_health(health, shutdown.clone()));
     platform.close().await;
     served
+}
+
+/// Runs a role, and stops the process's other parts with it: one that answers health checks without
+/// doing its work would never be started again.
+async fn until_it_ends(role: impl Future<Output = ()>, shutdown: &CancellationToken) {
+    role.await;
+    shutdown.cancel();
 }
 
 /// Serves the API until `shutdown` is cancelled.
@@ -243,5 +250,16 @@ fn take_directory(directory: &Path) -> anyhow::Result<File> {
         Err(std::fs::TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("could not lock {}", path.display()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_role_that_ends_by_itself_ends_its_health_checks() {
+        let shutdown = CancellationToken::new();
+        tokio::join!(until_it_ends(async {}, &shutdown), shutdown.cancelled());
     }
 }

@@ -5,7 +5,8 @@
 //! - A batch that fails because something is away is repeated with jittered backoff.
 //! - A batch that fails otherwise is repeated message by message, and the culprit buried.
 //! - What part of a batch has stored is carried out, whatever becomes of the rest.
-//! - A panic is a bug of ours: it is caught, counted as a failure of that kind, and reported.
+//! - A panic is a bug of ours: it is caught, counted as a failure of that kind, and reported. What
+//!   its batch had stored before it is left to the sweeps and the rollouts' checks.
 //! - On shutdown the batch in hand is finished and acknowledged.
 
 use std::collections::HashMap;
@@ -99,7 +100,7 @@ impl Applied {
             }
             Err(error) if self.effects.is_empty() && self.refused.is_empty() => return Err(error),
             Err(error) => {
-                warn!(error = %error_chain(&error), "the store is away; the rest of a batch is tried again");
+                warn!(error = %error_chain(&error), "a transaction failed for now; the rest of a batch is tried again");
                 self.again.push(index);
             }
         }

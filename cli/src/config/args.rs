@@ -34,8 +34,9 @@ pub struct ConfigArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Nodes in this process (embedded bus only)")]
 pub struct NodeArgs {
-    /// Make this machine a node: `scan` takes scans alone, `install` takes every command, `off` is
-    /// none; it never restarts the machine [default: off; `scan` without a value]
+    /// Make this machine a node: `scan` takes scans alone, `install` takes every command of whoever
+    /// reaches the API, `off` is none; it never restarts the machine [default: off; `scan` without
+    /// a value]
     #[arg(
         long,
         value_name = "WHAT",

@@ -43,15 +43,18 @@ pub use dialect::{Column, Dialect};
 const POSTGRES_CONNECTIONS: u32 = 12;
 /// What every session on PostgreSQL begins with. A batch looks its rows up by key; at the default
 /// cost of 4, which is that of spinning disks, the planner reads all of `invocations` for each
-/// batch instead (seen in its plans at 10,000 rows, with fresh statistics).
-const POSTGRES_SESSION: &str = "SET random_page_cost = 1.1";
-/// Every invocation is changed twice soon after it was added. With room on its page the new versions
-/// stay there and no index is touched; on full pages only one change in seven did (measured). An
-/// operator's own setting stays.
+/// batch instead (seen in its plans at 10,000 rows, with fresh statistics). Whoever set another cost
+/// keeps it.
+const POSTGRES_SESSION: &str = "SELECT set_config('random_page_cost', '1.1', false)
+     WHERE current_setting('random_page_cost') = '4'";
+/// Every invocation is changed twice soon after it was added, and grows by its report. With that
+/// much room on its page every new version stays there and no index is touched; at 50 only six in
+/// ten do, on full pages one in ten (measured). Whoever set a storage parameter of this table
+/// keeps what was set, and sets this one too.
 const POSTGRES_STORAGE: &str = "DO $$ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('patchwave storage'));
     IF (SELECT reloptions IS NULL FROM pg_class WHERE oid = 'invocations'::regclass) THEN
-        ALTER TABLE invocations SET (fillfactor = 50);
+        ALTER TABLE invocations SET (fillfactor = 15);
     END IF;
 END $$";
 /// Connections to the SQLite file: one writes, the others read.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use jiff::Timestamp;
 use patchwave_schemas::node::{NodeFacts, OperatingSystem};
 use patchwave_schemas::report::NodeConnected;
+use patchwave_schemas::topology::HOST_QUEUE_PREFIX;
 use patchwave_schemas::{CommandId, NodeId};
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -149,12 +150,14 @@ impl Tx {
     pub async fn nodes_connected(&mut self, hellos: &[NodeConnected], now: Timestamp) -> Result<(), Error> {
         let link = format!(
             "former_addresses = CASE
-                 WHEN nodes.address IS NULL OR nodes.address = excluded.address THEN nodes.former_addresses
+                 WHEN nodes.address IS NULL OR nodes.address = excluded.address
+                     OR nodes.address LIKE '{HOST_QUEUE_PREFIX}%' THEN nodes.former_addresses
                  ELSE substr(nodes.address || ' ' || replace(nodes.former_addresses, excluded.address || ' ', ''),
                              1, {FORMER_CHARS_MAX})
              END,
              address = excluded.address, session = excluded.session, "
         );
+        // A host's queue is not kept: it takes commands for nodes that have left it, too.
         // In rounds, as two rows of one node in one statement are an error; and all of them, as the
         // last one in a batch need not be the latest.
         let mut rest: Vec<_> = hellos.iter().collect();

@@ -108,7 +108,8 @@ async fn one(store: &Store, input: &Input, now: Timestamp) -> Result<Effects, Ha
         Input::Started(command) => start::apply(&mut tx, *command, now).await?,
         Input::Cancel(request) => stop::apply(&mut tx, request, now).await?,
         Input::Check(command) => check::apply(&mut tx, *command, now).await?,
-        Input::Connected(hello) => connected::apply(&mut tx, std::slice::from_ref(&**hello), now).await?,
+        // Handled with its like.
+        Input::Connected(_) => Effects::default(),
     };
     tx.commit().await?;
     Ok(follows)
