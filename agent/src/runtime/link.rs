@@ -143,8 +143,10 @@ impl Driver {
 
     /// Acknowledges what is journaled.
     ///
-    /// A busy agent does so with each round of confirms and not with each message: nothing waits
-    /// for it, and a multiple-acknowledge costs the broker as much as a single one.
+    /// A busy agent does so with each round of confirms and not with each message: a
+    /// multiple-acknowledge costs the broker as much as a single one. Little waits for it: a node's
+    /// own queue hands out a few messages in advance, and only those behind them come with the
+    /// confirms.
     pub(super) async fn acknowledge(&mut self) {
         let Some(up) = &mut self.up else { return };
         let tickets = std::mem::take(&mut up.tickets);

@@ -12,6 +12,7 @@ use patchwave_schemas::report::{
     InvocationFinished, InvocationProgressed, NodeConnected, NodeHeartbeat, OUTPUT_CHARS_MAX, Outcome,
 };
 use patchwave_schemas::{CommandId, NodeId};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::*;
@@ -32,14 +33,21 @@ struct Shared {
     current: Mutex<Option<(mpsc::UnboundedSender<Incoming>, CancellationToken)>>,
     /// Reports are not confirmed, as if the broker had stopped answering.
     mute: AtomicBool,
+    /// Confirms what was reported while it was mute.
+    confirm: Notify,
     acknowledged: Mutex<usize>,
 }
 
 impl TestBus {
     fn new() -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, receiver) = mpsc::unbounded_channel();
-        let shared =
-            Shared { reports, current: Mutex::default(), mute: AtomicBool::new(false), acknowledged: Mutex::default() };
+        let shared = Shared {
+            reports,
+            current: Mutex::default(),
+            mute: AtomicBool::new(false),
+            confirm: Notify::new(),
+            acknowledged: Mutex::default(),
+        };
         (Self { shared: Arc::new(shared) }, receiver)
     }
 
@@ -48,6 +56,21 @@ impl TestBus {
         let current = self.shared.current.lock().unwrap_or_else(PoisonError::into_inner);
         let (sender, _) = current.as_ref().expect("connected");
         sender.send(Incoming { node_id: node.cloned(), body, ticket: Ticket::default() }).expect("listened to");
+    }
+
+    fn acknowledged(&self) -> usize {
+        *self.shared.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until so many commands are acknowledged, and no more.
+    async fn has_acknowledged(&self, count: usize) {
+        for _ in 0..1_000 {
+            if self.acknowledged() >= count {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(self.acknowledged(), count);
     }
 
     fn cut(&self) {
@@ -83,7 +106,10 @@ impl Link for TestBus {
     }
     async fn report(&self, reports: &[Report]) -> Result<(), TransportError> {
         reports.iter().for_each(|report| self.shared.reports.send(report.clone()).expect("looked at"));
-        if self.shared.mute.load(Ordering::Relaxed) { std::future::pending().await } else { Ok(()) }
+        if self.shared.mute.load(Ordering::Relaxed) {
+            self.shared.confirm.notified().await;
+        }
+        Ok(())
     }
     async fn close(&self) {}
 }
@@ -186,7 +212,40 @@ async fn script_runs_once_and_failed_step_does_not_stop_the_document() {
     assert_eq!(std::fs::read_dir(directory.path().join("scripts")).expect("listed").count(), 0, "scripts are removed");
     let bus = scene.bus.clone();
     scene.stopped().await;
-    assert_eq!(*bus.shared.acknowledged.lock().expect("not poisoned"), 4);
+    assert_eq!(bus.acknowledged(), 4);
+}
+
+#[tokio::test]
+async fn busy_agent_acknowledges_with_its_confirms_and_before_too_many_wait() {
+    let simulation = Simulation::new(SimulationOptions { count: 1, ..SimulationOptions::default() });
+    let mut scene = Scene::of(simulation.nodes(Policy::default()));
+    let node = scene.next::<NodeConnected>().await.facts.node_id;
+    scene.bus.shared.mute.store(true, Ordering::Relaxed);
+    // Idle: at once.
+    scene.bus.send(Some(&node), script(&node, 1, 60, &["true"]));
+    scene.next::<InvocationFinished>().await;
+    scene.bus.has_acknowledged(1).await;
+    // Busy: with the confirms.
+    scene.bus.send(Some(&node), script(&node, 2, 60, &["true"]));
+    scene.next::<InvocationFinished>().await;
+    assert_eq!(scene.bus.acknowledged(), 1);
+    scene.bus.shared.confirm.notify_waiters();
+    scene.bus.has_acknowledged(2).await;
+    // A shared queue hands out no more than a thousand in advance, whatever is confirmed.
+    for number in 3..603 {
+        scene.bus.send(Some(&node), script(&node, number, 60, &["true"]));
+        if number == 3 {
+            scene.next::<InvocationFinished>().await;
+        }
+    }
+    for _ in 4..603 {
+        scene.next::<InvocationFinished>().await;
+    }
+    assert!(scene.bus.acknowledged() >= 512, "{}", scene.bus.acknowledged());
+    scene.bus.shared.mute.store(false, Ordering::Relaxed);
+    scene.bus.shared.confirm.notify_waiters();
+    scene.bus.has_acknowledged(602).await;
+    scene.stopped().await;
 }
 
 /// Waits until the process that wrote its id to `path` is gone.
