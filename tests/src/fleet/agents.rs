@@ -1,6 +1,6 @@
 //! Nodes: processes of `patchwave-agent`, real and simulated.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 
@@ -21,7 +21,7 @@ impl Agents {
         let name = format!("simulated-{}", options.join("").replace(['/', ' '], ""));
         let count = count.to_string();
         let arguments = ["--simulate", &count].into_iter().chain(options.iter().copied());
-        Self::start(system, arguments, &name)
+        Self::start(&system.urls().bus, system.directory(), arguments, &name)
     }
 
     /// Starts a process that is this machine under another id, with its state in a directory of
@@ -30,16 +30,29 @@ impl Agents {
     /// # Errors
     /// When it was not built or does not start.
     pub fn real(system: &System, node_id: &str, options: &[&str]) -> anyhow::Result<Self> {
-        let state = state_dir(system, node_id).display().to_string();
-        let fixed = ["--node-id", node_id, "--state-dir", &state, "--reboot-command", ""];
-        Self::start(system, fixed.into_iter().chain(options.iter().copied()), node_id)
+        Self::real_at(&system.urls().bus, system.directory(), node_id, options)
     }
 
-    fn start<'a>(system: &'a System, arguments: impl Iterator<Item = &'a str>, log: &str) -> anyhow::Result<Self> {
+    /// As [`Agents::real`], without a system yet: its state is in `directory`.
+    ///
+    /// # Errors
+    /// As [`Agents::real`].
+    pub fn real_at(bus: &str, directory: &Path, node_id: &str, options: &[&str]) -> anyhow::Result<Self> {
+        let state = directory.join(node_id).display().to_string();
+        let fixed = ["--node-id", node_id, "--state-dir", &state, "--reboot-command", ""];
+        Self::start(bus, directory, fixed.into_iter().chain(options.iter().copied()), node_id)
+    }
+
+    fn start<'a>(
+        bus: &'a str,
+        directory: &Path,
+        arguments: impl Iterator<Item = &'a str>,
+        log: &str,
+    ) -> anyhow::Result<Self> {
         // A few nodes need no minute to spread over.
-        let mut all = vec!["--bus", &system.urls().bus, "--reconnect-max-seconds", "2"];
+        let mut all = vec!["--bus", bus, "--reconnect-max-seconds", "2"];
         all.extend(arguments);
-        Ok(Self { program: Program::start("patchwave-agent", all, system.directory(), log)? })
+        Ok(Self { program: Program::start("patchwave-agent", all, directory, log)? })
     }
 
     /// Its process.
@@ -97,9 +110,4 @@ impl System {
         })
         .await
     }
-}
-
-fn state_dir(system: &System, node_id: &str) -> PathBuf {
-    let directory: &Path = system.directory();
-    directory.join(node_id)
 }

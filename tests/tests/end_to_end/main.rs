@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod embedded;
+mod first_contact;
 mod in_process;
 mod offline;
 mod rollouts;
