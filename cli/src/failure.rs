@@ -99,7 +99,9 @@ fn verdict(error: &anyhow::Error) -> (u8, Option<&str>) {
         if let Some(ServeError::Bind { .. }) = cause.downcast_ref() {
             return (
                 EXIT_FAILED,
-                Some("if it is in use, choose another with --listen or --health-listen; port 0 is a free one"),
+                Some(
+                    "if it is in use, choose another with --listen, --health-listen or --demo-listen; port 0 is a free one",
+                ),
             );
         }
         if cause.is::<ConfigError>() {

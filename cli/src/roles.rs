@@ -2,7 +2,8 @@
 //!
 //! One place that knows which adapter a URL means. The roles themselves know only ports.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,7 +238,11 @@ fn bus_file(config: &Config) -> PathBuf {
 
 /// Makes the directory and takes it for this process: embedded adapters have one owner.
 fn take_directory(directory: &Path) -> anyhow::Result<File> {
-    std::fs::create_dir_all(directory)
+    // The database and the journal hold what commands were given and what they printed.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
         .with_context(|| format!("could not create the data directory {}", directory.display()))?;
     let path = directory.join("lock");
     let file = File::create(&path).with_context(|| format!("could not create {}", path.display()))?;

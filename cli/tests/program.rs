@@ -209,6 +209,16 @@ fn health_fails_and_names_what_does_not_answer() {
 }
 
 #[test]
+fn patch_states_are_taken_in_any_case_and_unknown_ones_refused() {
+    let (run, requests) = against(&[(200, r#"{"Patches": []}"#)], &["node", "patches", "mi-1", "--state", "missing"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(requests[0].contains(r#""Missing""#), "{requests:?}");
+    let run = patchwave(&["node", "patches", "mi-1", "--state", "lost"]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("lost") && run.stderr.contains("InstalledPendingReboot"), "{}", run.stderr);
+}
+
+#[test]
 fn another_program_on_the_port_is_recognised() {
     let (run, _) = against(&[(404, "<html>nothing here</html>")], &["node", "list"]);
     assert_eq!(run.code, 1, "{run:?}");

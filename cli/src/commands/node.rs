@@ -1,6 +1,7 @@
 //! `node`: managed nodes, their tags and patches.
 
 use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -32,7 +33,7 @@ pub enum NodeCommand {
         /// Id of the node
         node: String,
         /// Only patches in this state, such as `Missing`; repeatable
-        #[arg(long = "state", value_name = "STATE")]
+        #[arg(long = "state", value_name = "STATE", ignore_case = true, value_parser = patch_states())]
         states: Vec<String>,
     },
     /// Set tags of a node
@@ -123,6 +124,23 @@ async fn show(node: &str, cx: &Context) -> anyhow::Result<()> {
     }
     let state = state.map_or_else(|| "never scanned".to_owned(), table::details);
     Ok(cx.output.line(&format!("{}\n\n{state}", table::details(&found)))?)
+}
+
+/// SSM's states of a patch, in any case: one that no patch can be in would look like compliance.
+fn patch_states() -> impl TypedValueParser<Value = String> {
+    const STATES: [&str; 8] = [
+        "Installed",
+        "InstalledOther",
+        "InstalledPendingReboot",
+        "InstalledRejected",
+        "Missing",
+        "NotApplicable",
+        "Failed",
+        "AvailableSecurityUpdate",
+    ];
+    let canonical =
+        |text: String| STATES.into_iter().find(|state| state.eq_ignore_ascii_case(&text)).map(str::to_owned);
+    PossibleValuesParser::new(STATES).map(move |text| canonical(text.clone()).unwrap_or(text))
 }
 
 async fn patches(node: &str, states: Vec<String>, cx: &Context) -> anyhow::Result<()> {

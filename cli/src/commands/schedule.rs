@@ -48,7 +48,9 @@ pub struct NextArgs {
 
 pub(super) fn run(command: ScheduleCommand, output: Output) -> anyhow::Result<()> {
     let ScheduleCommand::Next(args) = command;
-    let after = args.after.unwrap_or_else(Timestamp::now);
+    // Whole seconds, as every schedule has: rate(…) counts from here.
+    let now = Timestamp::now();
+    let after = args.after.unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
     let schedule = Schedule::parse(&args.expression).map_err(refuse)?;
     let window = WindowSchedule::new(WindowScheduleSpec {
         schedule,
@@ -81,7 +83,8 @@ fn refuse(error: ScheduleError) -> Failure {
         message.push_str(&format!("\n  {}\n  {}^", syntax.expression, " ".repeat(before.chars().count())));
     }
     let failure = Failure::usage(message);
-    if !matches!(error, ScheduleError::Syntax(_)) {
+    let is_cron = |expression: &str| expression.trim_start().starts_with("cron(");
+    if !matches!(&error, ScheduleError::Syntax(syntax) if is_cron(&syntax.expression)) {
         return failure;
     }
     failure.with_hint("fields are: [second] minute hour day-of-month month day-of-week year; 1 = Sunday")

@@ -62,6 +62,9 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
             told = tell(&client, &fleet, output) => told,
             stopped = signal::ctrl_c() => stopped.context("could not listen for Ctrl-C"),
         };
+        if told.is_ok() && !options.keep {
+            output.line("\nTry next: `patchwave demo --keep`, then from another terminal `patchwave node list`, `patchwave window create --help`.")?;
+        }
         if told.is_ok() && options.keep {
             output.note(&format!("\nkept running; in another terminal: export PATCHWAVE_ENDPOINT=http://{address}"));
             output.note("then for instance `patchwave node list`; Ctrl-C here ends it");
@@ -104,6 +107,5 @@ async fn tell(client: &Client, fleet: &Fleet, output: Output) -> anyhow::Result<
     output.line("\nCompliance by patch group:")?;
     output.line(&compliance::render(&compliance::gather(client).await?))?;
     scene.show_this_machine(fleet.this_machine()).await?;
-    output.line("\nTry next: `patchwave demo --keep`, then from another terminal `patchwave node list`, `patchwave window create --help`.")?;
     Ok(())
 }
