@@ -42,8 +42,8 @@ pub enum CommandCommand {
     Cancel {
         /// Id of the command
         command: String,
-        /// Only on this node; repeatable
-        #[arg(long = "node", value_name = "NODE")]
+        /// Only on this node; several with commas; repeatable
+        #[arg(long = "node", value_name = "NODE", value_delimiter = ',')]
         nodes: Vec<String>,
     },
 }

@@ -9,8 +9,8 @@ use super::pairs::{self, Pair, parse_pair};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Which nodes")]
 pub(crate) struct TargetArgs {
-    /// A node by its id; repeatable
-    #[arg(long = "node", value_name = "NODE")]
+    /// A node by its id; several with commas; repeatable
+    #[arg(long = "node", value_name = "NODE", value_delimiter = ',')]
     nodes: Vec<String>,
     /// Nodes with this tag; several values with commas; repeatable
     #[arg(long = "tag", value_name = "KEY=VALUE,…", value_parser = parse_pair)]
