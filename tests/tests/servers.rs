@@ -54,7 +54,7 @@ fn stopped_servers_leave_no_process_and_no_file() {
     let mark = server.directory().to_path_buf();
     assert!(!processes_mentioning(&mark).is_empty(), "the check finds what runs");
     drop(server);
-    assert_eq!(processes_mentioning(&mark), Vec::<String>::new());
+    assert_eq!(left_running(&mark), Vec::<String>::new());
     assert!(!mark.exists());
 }
 
