@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod bus;
 pub mod launch;
 pub mod outbox;
+pub mod secrets;
 pub mod store;
 pub mod telemetry;
 pub mod topics;
