@@ -14,6 +14,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 use patchwave_platform::bus::Bus;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_platform::topics::Topics;
 use tokio::net::TcpListener;
@@ -52,15 +53,22 @@ pub struct Api {
     store: Store,
     bus: Arc<dyn Bus>,
     topics: Arc<dyn Topics>,
+    master_key: Arc<MasterKey>,
     /// Ends streams, which would otherwise keep a graceful stop waiting for ever.
     stop: CancellationToken,
 }
 
 impl Api {
-    /// An API on these ports.
+    /// An API on these ports. The master key opens the secrets that the store holds.
     #[must_use]
-    pub fn new(store: Store, bus: Arc<dyn Bus>, topics: Arc<dyn Topics>) -> Self {
-        Self { store, bus, topics, stop: CancellationToken::new() }
+    pub fn new(store: Store, bus: Arc<dyn Bus>, topics: Arc<dyn Topics>, master_key: Arc<MasterKey>) -> Self {
+        Self { store, bus, topics, master_key, stop: CancellationToken::new() }
+    }
+
+    /// Opens the secrets that the store holds: for routers that are served beside the API.
+    #[must_use]
+    pub fn master_key(&self) -> &Arc<MasterKey> {
+        &self.master_key
     }
 }
 

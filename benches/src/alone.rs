@@ -13,6 +13,7 @@ use patchwave_agent::{Agent, AgentOptions, Policy};
 use patchwave_engine::baseline::predefined;
 use patchwave_platform::bus::Bus;
 use patchwave_platform::bus::embedded::EmbeddedBus;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_platform::topics::embedded::EmbeddedTopics;
 use patchwave_schemas::baseline::BaselineSnapshot;
@@ -116,6 +117,7 @@ pub(crate) async fn embedded(figures: &mut Figures, nodes: usize, repeats: usize
         store: store.clone(),
         bus: Arc::clone(&bus) as Arc<dyn Bus>,
         topics: Arc::new(EmbeddedTopics::new()),
+        master_key: Arc::new(MasterKey::ephemeral()?),
     };
     let shutdown = CancellationToken::new();
     let workers = tokio::spawn({

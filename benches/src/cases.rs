@@ -8,6 +8,7 @@ use anyhow::ensure;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use patchwave_platform::bus::{Bus, BusError, Consumer, Link, Outgoing, Published, Route};
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::topics::redis::RedisTopics;
 use patchwave_schemas::topology::WorkQueue;
 use sqlx::Row as _;
@@ -155,6 +156,7 @@ pub(crate) async fn fan_out(figures: &mut Figures, nodes: usize, repeats: usize)
         store: place.store.clone(),
         bus: Arc::new(Watched { bus, last: Arc::clone(&last) }),
         topics: Arc::new(RedisTopics::connect(&place.redis_url).await?),
+        master_key: Arc::new(MasterKey::ephemeral()?),
     };
     let shutdown = CancellationToken::new();
     let workers = tokio::spawn({

@@ -16,6 +16,7 @@ use patchwave_platform::artifacts::Artifacts;
 use patchwave_platform::bus::Bus;
 use patchwave_platform::bus::amqp::AmqpBus;
 use patchwave_platform::bus::embedded::EmbeddedBus;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_platform::topics::Topics;
 use patchwave_platform::topics::embedded::EmbeddedTopics;
@@ -48,6 +49,8 @@ pub struct Platform {
     pub embedded: Option<Arc<EmbeddedBus>>,
     /// Live news.
     pub topics: Arc<dyn Topics>,
+    /// Opens what is sealed in the store.
+    pub master_key: Arc<MasterKey>,
     /// Held while this process owns the data directory.
     _lock: Option<File>,
 }
@@ -62,6 +65,7 @@ impl Platform {
         let local = config.bus.is_embedded() || config.store.as_str().starts_with("sqlite:");
         let lock = if local { Some(take_directory(&config.data_dir)?) } else { None };
         Artifacts::open(config.artifacts.as_str()).with_context(|| format!("could not open {}", config.artifacts))?;
+        let master_key = Arc::new(open_master_key(&config.master_key_file)?);
         let store = open_store(config).await?;
         store
             .ensure_predefined_baselines(Timestamp::now())
@@ -81,7 +85,7 @@ impl Platform {
         for warning in bus.warnings().await {
             warn!("{warning}");
         }
-        Ok(Self { store, bus, embedded, topics, _lock: lock })
+        Ok(Self { store, bus, embedded, topics, master_key, _lock: lock })
     }
 
     fn for_workers(&self) -> patchwave_workers::Context {
@@ -89,6 +93,7 @@ impl Platform {
             store: self.store.clone(),
             bus: Arc::clone(&self.bus),
             topics: Arc::clone(&self.topics),
+            master_key: Arc::clone(&self.master_key),
         }
     }
 
@@ -101,7 +106,7 @@ impl Platform {
     }
 
     fn for_api(&self) -> Api {
-        Api::new(self.store.clone(), Arc::clone(&self.bus), Arc::clone(&self.topics))
+        Api::new(self.store.clone(), Arc::clone(&self.bus), Arc::clone(&self.topics), Arc::clone(&self.master_key))
     }
 
     /// Runs every role until `shutdown` is cancelled, serving the API on `listener`.
@@ -228,6 +233,14 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
     .with_context(|| format!("could not open the store {}", config.store))
 }
 
+/// Reads the master key, or makes it and its directory.
+fn open_master_key(path: &Path) -> anyhow::Result<MasterKey> {
+    if let Some(directory) = path.parent() {
+        make_directory(directory)?;
+    }
+    MasterKey::load_or_create(path).context("without its master key the control plane cannot start")
+}
+
 /// The embedded bus lives in the store's SQLite file, or in one of its own beside PostgreSQL.
 fn bus_file(config: &Config) -> PathBuf {
     match config.store.as_str().strip_prefix("sqlite://") {
@@ -238,12 +251,7 @@ fn bus_file(config: &Config) -> PathBuf {
 
 /// Makes the directory and takes it for this process: embedded adapters have one owner.
 fn take_directory(directory: &Path) -> anyhow::Result<File> {
-    // The database and the journal hold what commands were given and what they printed.
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("could not create the data directory {}", directory.display()))?;
+    make_directory(directory)?;
     let path = directory.join("lock");
     let file = File::create(&path).with_context(|| format!("could not create {}", path.display()))?;
     match file.try_lock() {
@@ -256,6 +264,16 @@ fn take_directory(directory: &Path) -> anyhow::Result<File> {
             Err(error).with_context(|| format!("could not lock {}", path.display()))
         }
     }
+}
+
+/// Makes a directory for this user alone: the database and the journal hold what commands were given
+/// and what they printed.
+fn make_directory(directory: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("could not create the directory {}", directory.display()))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use patchwave_platform::bus::{Death, Delivery};
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_platform::store::dead_letters::DeadLetter;
 use patchwave_schemas::envelope::DecodeError;
@@ -31,7 +32,7 @@ impl Handler for DeadLetters {
         Ok(Buried { body: delivery.body.clone(), death: delivery.death.clone().unwrap_or_else(unknown) })
     }
 
-    async fn apply(store: &Store, batch: &[Buried], now: Timestamp) -> Result<Applied, HandlerError> {
+    async fn apply(store: &Store, _: &MasterKey, batch: &[Buried], now: Timestamp) -> Result<Applied, HandlerError> {
         let mut tx = store.begin().await?;
         for letter in batch {
             tx.add_dead_letter(&DeadLetter::new(&letter.death.queue, &letter.death.reason, &letter.body, now)).await?;

@@ -23,6 +23,7 @@ pub mod runtime;
 use std::sync::Arc;
 
 use patchwave_platform::bus::Bus;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_platform::topics::Topics;
 
@@ -37,6 +38,8 @@ pub struct Context {
     pub bus: Arc<dyn Bus>,
     /// Live news out.
     pub topics: Arc<dyn Topics>,
+    /// Signs what is recorded, and opens the secrets that the store holds.
+    pub master_key: Arc<MasterKey>,
 }
 
 /// Why a handler could not apply a batch. Nothing of the batch was stored.

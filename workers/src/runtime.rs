@@ -20,6 +20,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use patchwave_platform::Class;
 use patchwave_platform::bus::{BATCH_MAX, Consumer, Delivery, Verdict};
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::envelope::DecodeError;
@@ -55,14 +56,19 @@ pub trait Handler: Send + Sync + 'static {
     fn decode(delivery: &Delivery) -> Result<Self::Input, DecodeError>;
 
     /// Applies a batch: in one transaction, or each message in its own. Repeating it must be
-    /// harmless.
+    /// harmless. The master key is for what a transaction records in the audit log.
     ///
     /// Messages with transactions of their own also fail on their own: [`Applied`] names them, so
     /// that what the others stored is carried out.
     ///
     /// # Errors
     /// [`HandlerError`]: nothing was stored that anything follows from. The whole batch is repeated.
-    async fn apply(store: &Store, batch: &[Self::Input], now: Timestamp) -> Result<Applied, HandlerError>;
+    async fn apply(
+        store: &Store,
+        master_key: &MasterKey,
+        batch: &[Self::Input],
+        now: Timestamp,
+    ) -> Result<Applied, HandlerError>;
 }
 
 /// What a batch made.
@@ -174,7 +180,7 @@ async fn consume<H: Handler>(context: Context, shutdown: CancellationToken) {
             batch = next(&mut again, consumer.as_mut()) => batch,
         };
         let Some(deliveries) = batch else { break };
-        let judging = judge::<H>(&context.store, deliveries, &shutdown);
+        let judging = judge::<H>(&context, deliveries, &shutdown);
         let judged = if carried.is_some() {
             let (payloads, judged) = tokio::join!(finished(&mut carried), judging);
             idle = Some(payloads);
@@ -265,7 +271,7 @@ impl Judged {
 }
 
 /// Decodes and applies a batch; says what becomes of each delivery, and what follows.
-async fn judge<H: Handler>(store: &Store, deliveries: Vec<Delivery>, shutdown: &CancellationToken) -> Judged {
+async fn judge<H: Handler>(context: &Context, deliveries: Vec<Delivery>, shutdown: &CancellationToken) -> Judged {
     let mut judged = Judged::default();
     let mut kept = Vec::with_capacity(deliveries.len());
     let mut inputs = Vec::with_capacity(deliveries.len());
@@ -283,7 +289,7 @@ async fn judge<H: Handler>(store: &Store, deliveries: Vec<Delivery>, shutdown: &
     if inputs.is_empty() {
         return judged;
     }
-    match attempt::<H>(store, &inputs, shutdown).await {
+    match attempt::<H>(context, &inputs, shutdown).await {
         Ok(applied) => {
             judged.take(kept, applied);
             return judged;
@@ -307,7 +313,7 @@ async fn judge<H: Handler>(store: &Store, deliveries: Vec<Delivery>, shutdown: &
             judged.verdicts.push((tag, Verdict::Requeue));
             continue;
         }
-        match attempt::<H>(store, std::slice::from_ref(input), shutdown).await {
+        match attempt::<H>(context, std::slice::from_ref(input), shutdown).await {
             Ok(applied) => judged.take(vec![delivery], applied),
             Err(Failure::Away) => {
                 away = true;
@@ -327,7 +333,7 @@ enum Failure {
 }
 
 async fn attempt<H: Handler>(
-    store: &Store,
+    context: &Context,
     inputs: &[H::Input],
     shutdown: &CancellationToken,
 ) -> Result<Applied, Failure> {
@@ -339,7 +345,9 @@ async fn attempt<H: Handler>(
         .with_jitter()
         .build();
     loop {
-        let tried = AssertUnwindSafe(H::apply(store, inputs, Timestamp::now())).catch_unwind().await;
+        let tried = AssertUnwindSafe(H::apply(&context.store, &context.master_key, inputs, Timestamp::now()))
+            .catch_unwind()
+            .await;
         let failure = match tried {
             Ok(Ok(applied)) => return Ok(applied),
             Ok(Err(failure)) => failure,

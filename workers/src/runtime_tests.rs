@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use patchwave_platform::bus::embedded::EmbeddedBus;
 use patchwave_platform::bus::{Bus as _, Outgoing, Route};
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Durability;
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::topics::embedded::EmbeddedTopics;
@@ -76,7 +77,7 @@ impl Handler for Halting {
         Ok(String::from_utf8_lossy(&delivery.body).into_owned())
     }
 
-    async fn apply(_store: &Store, batch: &[String], _now: Timestamp) -> Result<Applied, HandlerError> {
+    async fn apply(_store: &Store, _: &MasterKey, batch: &[String], _now: Timestamp) -> Result<Applied, HandlerError> {
         let mut applied = Applied::default();
         for (index, input) in batch.iter().enumerate() {
             if applied.is_away() {
@@ -109,7 +110,8 @@ async fn each_message_of_a_halting_batch_is_settled_once_and_what_it_leads_to_is
     bus.publish(&messages).await.unwrap();
 
     let shutdown = CancellationToken::new();
-    let context = Context { store, bus: bus.clone(), topics: Arc::new(EmbeddedTopics::new()) };
+    let master_key = Arc::new(MasterKey::ephemeral().unwrap());
+    let context = Context { store, bus: bus.clone(), topics: Arc::new(EmbeddedTopics::new()), master_key };
     let worker = tokio::spawn(consume::<Halting>(context, shutdown.clone()));
     let mut dispatcher = bus.consume(WorkQueue::Dispatcher).await.unwrap();
     let mut published = Vec::new();

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::documents::RUN_SHELL_SCRIPT;
 use patchwave_engine::invocation::{Ending, State};
 use patchwave_platform::launch::{Launch, launch};
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::{Durability, Store};
 use patchwave_schemas::event::{
     CancelCause, CommandRequested, ErrorMode, NotificationConfig, NotificationType, RolloutCancelRequested,
@@ -52,6 +53,7 @@ fn hello(number: u128, session: &str) -> NodeConnected {
 /// A store with connected nodes 0 to `nodes`.
 struct World {
     store: Store,
+    master_key: MasterKey,
     _directory: tempfile::TempDir,
 }
 
@@ -64,7 +66,7 @@ impl World {
         let mut tx = store.begin().await.unwrap();
         tx.nodes_connected(&hellos, at(0)).await.unwrap();
         tx.commit().await.unwrap();
-        Self { store, _directory: directory }
+        Self { store, master_key: MasterKey::ephemeral().unwrap(), _directory: directory }
     }
 
     /// A command on nodes 0 to `targets`, one at a time, that allows no error.
@@ -94,11 +96,11 @@ impl World {
     }
 
     async fn dispatch(&self, batch: &[Input], now: Timestamp) -> Applied {
-        Dispatcher::apply(&self.store, batch, now).await.unwrap()
+        Dispatcher::apply(&self.store, &self.master_key, batch, now).await.unwrap()
     }
 
     async fn collect(&self, input: collector::Input, now: Timestamp) -> Applied {
-        collector::Collector::apply(&self.store, &[input], now).await.unwrap()
+        collector::Collector::apply(&self.store, &self.master_key, &[input], now).await.unwrap()
     }
 
     async fn state(&self, command: CommandId, node: &NodeId) -> State {

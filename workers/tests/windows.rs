@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, Window, WindowTask};
 use patchwave_platform::store::{Durability, Store};
 use patchwave_schemas::event::{CancelCause, ErrorMode, RolloutCancelRequested, Target, WindowStarted};
@@ -71,6 +72,7 @@ fn task(window_id: &WindowId) -> WindowTask {
 #[tokio::test]
 async fn a_firing_says_that_it_started_late_or_was_missed() {
     let (store, _directory) = open().await;
+    let master_key = MasterKey::ephemeral().unwrap();
     for (number, late, status, details) in [
         (1, 0, "SUCCESS", "No tasks to execute."),
         (2, 61, "IN_PROGRESS", "started 61 min late; its cutoff and end stand"),
@@ -85,7 +87,7 @@ async fn a_firing_says_that_it_started_late_or_was_missed() {
         }
         tx.commit().await.unwrap();
         let started = WindowStarted { window_id: window_id.clone(), scheduled_at: at(0) };
-        Resolver::apply(&store, &[Input::WindowStarted(started)], at(late)).await.unwrap();
+        Resolver::apply(&store, &master_key, &[Input::WindowStarted(started)], at(late)).await.unwrap();
         let executions = store.executions(&window_id, None, 10).await.unwrap();
         assert_eq!(executions.len(), 1);
         assert_eq!((executions[0].status.as_str(), executions[0].status_details.as_str()), (status, details));
@@ -95,6 +97,7 @@ async fn a_firing_says_that_it_started_late_or_was_missed() {
 #[tokio::test]
 async fn the_cutoff_stops_the_tasks_that_say_so_and_no_others() {
     let (store, _directory) = open().await;
+    let master_key = MasterKey::ephemeral().unwrap();
     let window_id = WindowId::from_bits(1);
     let node_id = NodeId::from_bits(1);
     let facts = NodeFacts {
@@ -123,7 +126,7 @@ async fn the_cutoff_stops_the_tasks_that_say_so_and_no_others() {
     tx.commit().await.unwrap();
 
     let started = WindowStarted { window_id: window_id.clone(), scheduled_at: at(0) };
-    Resolver::apply(&store, &[Input::WindowStarted(started)], at(0)).await.unwrap();
+    Resolver::apply(&store, &master_key, &[Input::WindowStarted(started)], at(0)).await.unwrap();
     let execution = store.executions(&window_id, None, 10).await.unwrap().remove(0).window_execution_id;
     let mut tx = store.begin().await.unwrap();
     let running = tx.task_executions(execution).await.unwrap();
@@ -131,7 +134,7 @@ async fn the_cutoff_stops_the_tasks_that_say_so_and_no_others() {
     assert_eq!(running.iter().map(|task| task.status.as_str()).collect::<Vec<_>>(), ["IN_PROGRESS"; 2]);
     let to_be_cancelled = running.iter().find(|one| one.task.cutoff_behavior == CutoffBehavior::CancelTask).unwrap();
 
-    let applied = Resolver::apply(&store, &[Input::Cutoff(execution)], at(120)).await.unwrap();
+    let applied = Resolver::apply(&store, &master_key, &[Input::Cutoff(execution)], at(120)).await.unwrap();
     let asked: Vec<_> = applied
         .effects
         .outbox

@@ -100,7 +100,7 @@ async fn stop_ends_streams_and_the_server() {
     let listener = bind("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let stop = CancellationToken::new();
-    let ports = Api::new(api.store.clone(), api.bus.clone(), api.topics.clone());
+    let ports = Api::new(api.store.clone(), api.bus.clone(), api.topics.clone(), api.master_key.clone());
     let server = tokio::spawn(serve(listener, ports, stop.clone()));
 
     let mut client = tokio::net::TcpStream::connect(address).await.expect("a connection");

@@ -9,6 +9,7 @@ use axum::http::{Request, StatusCode};
 use jiff::Timestamp;
 use patchwave_api::{Api, router};
 use patchwave_platform::bus::{Bus, BusError, Consumer, Link, Outgoing, Published};
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::{Durability, Store};
 use patchwave_platform::topics::{News, Topics, TopicsError};
 use patchwave_schemas::NodeId;
@@ -82,6 +83,7 @@ pub(crate) struct Harness {
     pub(crate) store: Store,
     pub(crate) bus: Arc<RecordingBus>,
     pub(crate) topics: Arc<OneSubscriber>,
+    pub(crate) master_key: Arc<MasterKey>,
     pub(crate) router: Router,
     _directory: TempDir,
 }
@@ -94,8 +96,9 @@ impl Harness {
         store.ensure_predefined_baselines(Timestamp::now()).await.expect("predefined baselines");
         let bus = Arc::new(RecordingBus { published: Mutex::default(), link: watch::Sender::new(Link::Up) });
         let topics = Arc::new(OneSubscriber::default());
-        let router = router(Api::new(store.clone(), bus.clone(), topics.clone()));
-        Self { store, bus, topics, router, _directory: directory }
+        let master_key = Arc::new(MasterKey::ephemeral().expect("randomness"));
+        let router = router(Api::new(store.clone(), bus.clone(), topics.clone(), master_key.clone()));
+        Self { store, bus, topics, master_key, router, _directory: directory }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> (StatusCode, Vec<u8>) {

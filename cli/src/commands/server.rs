@@ -103,6 +103,7 @@ pub(super) fn show(args: ShowArgs, global: &GlobalArgs, matches: &ArgMatches, ou
     // What is valid is shown as it will be used, what is not as it was given.
     let value = |setting: Setting| match (&config, setting) {
         (Ok(config), Setting::DataDir) => config.data_dir.display().to_string(),
+        (Ok(config), Setting::MasterKeyFile) => config.master_key_file.display().to_string(),
         (Ok(config), Setting::Store) => config.store.to_string(),
         (Ok(config), Setting::Artifacts) => config.artifacts.to_string(),
         _ => redact(effective.value(setting)),

@@ -16,6 +16,10 @@ pub struct ConfigArgs {
     /// Directory for what is kept on this machine [default: ./patchwave-data]
     #[arg(long, value_name = "DIR", env = "PATCHWAVE_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<String>,
+    /// File with the key that seals secrets in the store; made if there is none [default: master.key
+    /// in the data directory]
+    #[arg(long, value_name = "FILE", env = "PATCHWAVE_MASTER_KEY_FILE", hide_env_values = true)]
+    pub master_key_file: Option<String>,
     /// Message bus: `embedded` or amqp[s]://user:password@host:port/vhost [default: embedded]
     #[arg(long, value_name = "URL", env = "PATCHWAVE_BUS", hide_env_values = true)]
     pub bus: Option<String>,

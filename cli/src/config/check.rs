@@ -45,6 +45,7 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
         Some(dir) => effective.value(setting).replace("{data_dir}", &encoded(Path::new(dir))),
         None => effective.value(setting).replace("{data_dir}", "/"),
     };
+    let master_key_file = keep(master_key_file(effective, data_dir.as_deref()));
     let bus = keep(url(effective, Setting::Bus, effective.value(Setting::Bus), role));
     let store = keep(url(effective, Setting::Store, &in_data_dir(Setting::Store), role));
     let topics = keep(url(effective, Setting::Topics, effective.value(Setting::Topics), role));
@@ -65,6 +66,7 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
         listen: listen?,
         health_listen: health_listen?,
         data_dir: PathBuf::from(data_dir?),
+        master_key_file: PathBuf::from(master_key_file?),
         bus: ServiceUrl::new(bus?),
         store: ServiceUrl::new(store?),
         topics: ServiceUrl::new(topics?),
@@ -93,6 +95,16 @@ fn data_dir(effective: &Effective) -> Result<String, Fault> {
         return Err(fault("exists and is not a directory".to_owned()));
     }
     // It came as text, and the working directory is the only addition.
+    path.into_os_string().into_string().map_err(|_| fault("the path is not UTF-8".to_owned()))
+}
+
+fn master_key_file(effective: &Effective, data_dir: Option<&str>) -> Result<String, Fault> {
+    let fault = |reason: String| effective.fault(Setting::MasterKeyFile, reason);
+    let named = effective.value(Setting::MasterKeyFile).replace("{data_dir}", data_dir.unwrap_or("/"));
+    let path = std::path::absolute(&named).map_err(|error| fault(format!("not a usable path ({error})")))?;
+    if path.is_dir() {
+        return Err(fault("is a directory".to_owned()));
+    }
     path.into_os_string().into_string().map_err(|_| fault("the path is not UTF-8".to_owned()))
 }
 

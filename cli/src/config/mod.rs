@@ -47,6 +47,8 @@ pub struct Config {
     pub health_listen: Option<SocketAddr>,
     /// Directory for what is kept on this machine. Need not exist yet.
     pub data_dir: PathBuf,
+    /// The master key's file, absolute. Need not exist yet.
+    pub master_key_file: PathBuf,
     /// `embedded` or `amqp[s]://…`.
     pub bus: ServiceUrl,
     /// `sqlite://…` or `postgres://…`.
@@ -85,6 +87,7 @@ impl Config {
             listen,
             health_listen: None,
             data_dir: directory.to_owned(),
+            master_key_file: directory.join("master.key"),
             bus: embedded(),
             store: ServiceUrl::new(format!("sqlite://{}", directory.join("patchwave.db").display())),
             topics: embedded(),

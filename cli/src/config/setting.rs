@@ -9,6 +9,8 @@ pub enum Setting {
     HealthListen,
     /// Directory for what is kept on this machine.
     DataDir,
+    /// The master key's file.
+    MasterKeyFile,
     /// The message bus.
     Bus,
     /// The database.
@@ -37,10 +39,11 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting, in the order of the reference file.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Listen,
         Self::HealthListen,
         Self::DataDir,
+        Self::MasterKeyFile,
         Self::Bus,
         Self::Store,
         Self::Topics,
@@ -62,6 +65,7 @@ impl Setting {
             Self::Listen => "listen",
             Self::HealthListen => "health_listen",
             Self::DataDir => "data_dir",
+            Self::MasterKeyFile => "master_key_file",
             Self::Bus => "bus",
             Self::Store => "store",
             Self::Topics => "topics",
@@ -84,6 +88,7 @@ impl Setting {
             Self::Listen => "--listen",
             Self::HealthListen => "--health-listen",
             Self::DataDir => "--data-dir",
+            Self::MasterKeyFile => "--master-key-file",
             Self::Bus => "--bus",
             Self::Store => "--store",
             Self::Topics => "--topics",
@@ -106,6 +111,7 @@ impl Setting {
             Self::Listen => "PATCHWAVE_LISTEN",
             Self::HealthListen => "PATCHWAVE_HEALTH_LISTEN",
             Self::DataDir => "PATCHWAVE_DATA_DIR",
+            Self::MasterKeyFile => "PATCHWAVE_MASTER_KEY_FILE",
             Self::Bus => "PATCHWAVE_BUS",
             Self::Store => "PATCHWAVE_STORE",
             Self::Topics => "PATCHWAVE_TOPICS",
@@ -127,6 +133,7 @@ impl Setting {
         match self {
             Self::Listen | Self::HealthListen => "a loopback address and port such as `127.0.0.1:8080` or `[::1]:8080`",
             Self::DataDir => "a directory",
+            Self::MasterKeyFile => "a file, readable by its owner alone",
             Self::Bus => "`embedded` or `amqp[s]://user:password@host:port/vhost`",
             Self::Store => "`sqlite://path` or `postgres://user:password@host:port/database`",
             Self::Topics => "`embedded` or `redis[s]://host:port/db`",

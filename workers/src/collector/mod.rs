@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use patchwave_engine::invocation::{self, State, Step};
 use patchwave_engine::rollout::Arrival;
 use patchwave_platform::bus::Delivery;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_platform::store::invocations::Change;
 use patchwave_schemas::envelope::{DecodeError, Head};
@@ -77,7 +78,7 @@ impl Handler for Collector {
         }
     }
 
-    async fn apply(store: &Store, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
+    async fn apply(store: &Store, _: &MasterKey, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
         let keys: BTreeSet<_> = batch.iter().map(Input::key).collect();
         let commands: BTreeSet<_> = keys.iter().map(|(command, _)| *command).collect();
         let keys: Vec<_> = keys.into_iter().collect();

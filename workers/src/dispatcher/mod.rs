@@ -12,6 +12,7 @@ mod stop;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use patchwave_platform::bus::Delivery;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_schemas::envelope::{DecodeError, Head};
 use patchwave_schemas::event::{RolloutCancelRequested, RolloutStarted, Timer, TimerFired};
@@ -71,7 +72,7 @@ impl Handler for Dispatcher {
         }
     }
 
-    async fn apply(store: &Store, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
+    async fn apply(store: &Store, _: &MasterKey, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
         let mut applied = Applied::default();
         // Hellos come by the thousand when a broker restarts; the others are few.
         let hellos: Vec<_> = batch

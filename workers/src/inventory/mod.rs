@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use patchwave_platform::bus::Delivery;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_schemas::envelope::{DecodeError, Head};
 use patchwave_schemas::event::{NodeRemoved, NodeUpserted};
@@ -59,7 +60,7 @@ impl Handler for Inventory {
         }
     }
 
-    async fn apply(store: &Store, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
+    async fn apply(store: &Store, _: &MasterKey, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
         let mut reports = Vec::new();
         let mut alive = BTreeSet::new();
         let mut changed = Vec::new();

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use patchwave_platform::bus::Delivery;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_platform::store::notifications::Notification;
 use patchwave_schemas::CloudEvent;
@@ -27,7 +28,12 @@ impl Handler for Notifier {
         CloudEvent::from_bytes(&delivery.body)
     }
 
-    async fn apply(store: &Store, batch: &[Self::Input], _now: Timestamp) -> Result<Applied, HandlerError> {
+    async fn apply(
+        store: &Store,
+        _: &MasterKey,
+        batch: &[Self::Input],
+        _now: Timestamp,
+    ) -> Result<Applied, HandlerError> {
         let news: Vec<_> =
             batch.iter().map(|event| Notification::new(event.id, event.time, event.data.clone())).collect();
         let mut tx = store.begin().await?;

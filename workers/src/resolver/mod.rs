@@ -11,6 +11,7 @@ mod window_timer;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use patchwave_platform::bus::Delivery;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_schemas::envelope::{DecodeError, Head};
 use patchwave_schemas::event::{
@@ -74,7 +75,7 @@ impl Handler for Resolver {
     }
 
     /// A transaction for each message: they are few, and some write many rows.
-    async fn apply(store: &Store, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
+    async fn apply(store: &Store, _: &MasterKey, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
         let mut applied = Applied::default();
         for (index, input) in batch.iter().enumerate() {
             if applied.is_away() {

@@ -114,7 +114,7 @@ impl World {
             let delivery = Delivery { tag: 0, body: body.clone(), redelivered: false, death: None };
             inputs.push(H::decode(&delivery).with_context(|| String::from_utf8_lossy(body).into_owned())?);
         }
-        let applied = H::apply(&self.context.store, &inputs, self.now).await?;
+        let applied = H::apply(&self.context.store, &self.context.master_key, &inputs, self.now).await?;
         if let Some((index, reason)) = applied.refused.first() {
             bail!("{} refused a message: {reason}: {}", H::QUEUE.role(), String::from_utf8_lossy(&bodies[*index]));
         }
