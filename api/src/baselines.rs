@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::Api;
 use crate::tags::{Tag, checked_tags};
-use crate::wire::{Checks, Error, Filter, Request, check_filters, epoch, present, required};
+use crate::wire::{Error, Filter, Request, check_filters, epoch, present, required};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -210,13 +210,6 @@ pub(crate) async fn get_default(api: &Api, request: &Request) -> Result<Value, E
 /// The baseline id of a request: bare, or at the end of an ARN.
 pub(crate) fn baseline_id(field: &str, value: Option<&str>) -> Result<BaselineId, Error> {
     let text = required(field, value)?;
-    let mut checks = Checks::default();
-    let fits = (20..=128).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:/".contains(&byte));
-    if !fits {
-        checks.refuse(field, text, r"Member must satisfy regular expression pattern: ^[a-zA-Z0-9_\-:/]{20,128}$");
-    }
-    checks.finish()?;
     let id = if text.starts_with("arn:") { text.rsplit('/').next().unwrap_or_default() } else { text };
     id.parse().map_err(|_| {
         let message = format!("{field} is `{text}`; allowed is `pb-` and 17 hex digits, or an ARN that ends in it");
@@ -249,19 +242,6 @@ fn passes(baseline: &Baseline, filter: &Filter) -> bool {
 }
 
 fn check(baseline: &Baseline) -> Result<(), Error> {
-    let mut checks = Checks::default();
-    checks.name("name", Some(&baseline.name));
-    checks.length("description", baseline.description.as_deref(), 1..=1024);
-    checks.one_of(
-        "availableSecurityUpdatesComplianceStatus",
-        baseline.available_security_updates_compliance_status.as_deref(),
-        &["COMPLIANT", "NON_COMPLIANT"],
-    );
-    if baseline.sources.len() > 20 {
-        let count = baseline.sources.len();
-        checks.refuse("sources", format_args!("{count} entries"), "Member must have length less than or equal to 20");
-    }
-    checks.finish()?;
     validate(&baseline.rules).map_err(|error| Error::validation(error.to_string()))
 }
 

@@ -10,7 +10,7 @@ use patchwave_platform::outbox;
 use patchwave_platform::store::commands::Command;
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::reads::commands::CommandQuery;
-use patchwave_schemas::event::{CancelCause, CommandRequested, NotificationConfig, RolloutCancelRequested};
+use patchwave_schemas::event::{CancelCause, CommandRequested, RolloutCancelRequested};
 use patchwave_schemas::{CommandId, NodeId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,9 +21,6 @@ use crate::documents::bare_name;
 use crate::nodes::node_id;
 use crate::start::SOURCE;
 use crate::wire::{Error, Request, epoch, instant_key, present, required};
-
-/// SSM's `NotificationEvents`.
-const NOTIFICATION_EVENTS: [&str; 6] = ["All", "InProgress", "Success", "TimedOut", "Cancelled", "Failed"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -47,12 +44,8 @@ pub(crate) struct CommandFilter {
 
 /// SendCommand.
 pub(crate) async fn send(api: &Api, request: &Request) -> Result<Value, Error> {
-    required("documentName", request.read::<DocumentName>()?.document_name)?;
     let mut asked: CommandRequested = request.read()?;
     asked.document_name = bare_name(&asked.document_name).to_owned();
-    if let Some(config) = &asked.notification_config {
-        check_notifications(config)?;
-    }
     let now = Timestamp::now();
     let command_id = CommandId::random();
     let mut tx = api.store.begin().await?;
@@ -68,12 +61,6 @@ pub(crate) async fn send(api: &Api, request: &Request) -> Result<Value, Error> {
     let command = existing(api, Some(&command_id.to_string())).await?;
     outbox::flush(&api.store, api.bus.as_ref(), &launched.messages).await;
     Ok(json!({ "Command": view(&command) }))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DocumentName {
-    document_name: Option<String>,
 }
 
 /// CancelCommand. A command that has ended is left so.
@@ -191,8 +178,8 @@ pub(crate) fn narrow(query: &mut CommandQuery, filter: &CommandFilter) -> Result
     match filter.key.as_str() {
         "InvokedAfter" => query.from = instant()?,
         "InvokedBefore" => query.until = instant()?,
-        "Status" => query.status = Some(clean(value)),
-        "DocumentName" => query.document_name = Some(clean(bare_name(value))),
+        "Status" => query.status = Some(value.clone()),
+        "DocumentName" => query.document_name = Some(bare_name(value).to_owned()),
         "ExecutionStage" => {
             query.finished = match value.as_str() {
                 "Executing" => Some(false),
@@ -215,11 +202,6 @@ pub(crate) fn narrow(query: &mut CommandQuery, filter: &CommandFilter) -> Result
         }
     }
     Ok(())
-}
-
-/// PostgreSQL takes no NUL, and nothing stored has one.
-fn clean(value: &str) -> String {
-    value.replace('\0', "\u{fffd}")
 }
 
 /// The command id of a request.
@@ -272,17 +254,6 @@ fn view(command: &Command) -> Value {
         "TimeoutSeconds": asked.timeout_seconds,
         "WindowExecutionId": command.window_execution_id,
     }))
-}
-
-fn check_notifications(config: &NotificationConfig) -> Result<(), Error> {
-    let unknown = config.notification_events.iter().find(|event| !NOTIFICATION_EVENTS.contains(&event.as_str()));
-    match unknown {
-        Some(event) => Err(Error::new(
-            "InvalidNotificationConfig",
-            format!("NotificationEvents has `{event}`; allowed are {}", NOTIFICATION_EVENTS.join(", ")),
-        )),
-        None => Ok(()),
-    }
 }
 
 /// SSM's name for each reason not to start a command.

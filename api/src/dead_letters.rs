@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Api;
-use crate::wire::{Checks, Error, Request, epoch, instant_key, present, required};
+use crate::wire::{Error, Request, epoch, instant_key, present, required};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -20,11 +20,7 @@ struct Input {
 impl Input {
     fn id(&self) -> Result<Uuid, Error> {
         let text = required("deadLetterId", self.dead_letter_id.as_deref())?;
-        Uuid::try_parse(text).map_err(|_| {
-            let mut checks = Checks::default();
-            checks.refuse("deadLetterId", text, "Member must be a UUID");
-            checks.finish().expect_err("a fault was just recorded")
-        })
+        Uuid::try_parse(text).map_err(|_| Error::validation(format!("DeadLetterId is `{text}`; allowed is a UUID")))
     }
 }
 

@@ -4,6 +4,7 @@ use patchwave_engine::documents::{DOCUMENTS, Document, find};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::Api;
 use crate::wire::{Error, Request, epoch, present, required};
 
 #[derive(Deserialize)]
@@ -29,7 +30,7 @@ struct DocumentFilter {
 }
 
 /// ListDocuments.
-pub(crate) fn list(request: &Request) -> Result<Value, Error> {
+pub(crate) async fn list(_: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
     let paging = request.paging(1..=50)?;
     let filters = [input.filters, input.document_filter_list].concat();
@@ -45,7 +46,7 @@ pub(crate) fn list(request: &Request) -> Result<Value, Error> {
 }
 
 /// DescribeDocument.
-pub(crate) fn describe(request: &Request) -> Result<Value, Error> {
+pub(crate) async fn describe(_: &Api, request: &Request) -> Result<Value, Error> {
     let document = named(&request.read()?)?;
     let parameters: Vec<Value> = document
         .parameters
@@ -74,7 +75,7 @@ pub(crate) fn describe(request: &Request) -> Result<Value, Error> {
 }
 
 /// GetDocument. Patching is the agent's own work: its step has an action that SSM does not know.
-pub(crate) fn get(request: &Request) -> Result<Value, Error> {
+pub(crate) async fn get(_: &Api, request: &Request) -> Result<Value, Error> {
     let document = named(&request.read()?)?;
     let parameters: serde_json::Map<String, Value> = document
         .parameters

@@ -28,6 +28,7 @@ mod executions;
 mod health;
 mod invocations;
 mod metrics;
+mod model;
 mod nodes;
 mod notifications;
 mod operations;

@@ -16,9 +16,7 @@ pub(crate) async fn list(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
     let paging = request.paging(1..=100)?;
     let before = paging.after_instant()?;
-    // PostgreSQL takes no NUL, and no topic has one.
-    let topic = input.topic.map(|topic| topic.replace('\0', "\u{fffd}"));
-    let rows = api.store.notifications(topic.as_deref(), before, paging.rows()).await?;
+    let rows = api.store.notifications(input.topic.as_deref(), before, paging.rows()).await?;
     let (rows, next) = paging.of_rows(rows, |row| instant_key(row.raised_at, row.notification_id));
     let list: Vec<Value> = rows
         .iter()

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Api;
 use crate::baselines::{baseline_id, identity, missing};
-use crate::wire::{Checks, Error, Filter, Request, check_filters, present, required};
+use crate::wire::{Error, Filter, Request, check_filters, present, required};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -30,14 +30,6 @@ impl Input {
 /// The name of a patch group in a request.
 pub(crate) fn checked_group(group: Option<&str>) -> Result<&str, Error> {
     let group = required("patchGroup", group)?;
-    let mut checks = Checks::default();
-    checks.length("patchGroup", Some(group), 1..=256);
-    let fits = |c: char| c.is_alphanumeric() || c.is_whitespace() && !c.is_control() || "_.:/=+-@".contains(c);
-    if !group.chars().all(fits) {
-        let pattern = r"Member must satisfy regular expression pattern: ^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$";
-        checks.refuse("patchGroup", group.escape_default(), pattern);
-    }
-    checks.finish()?;
     Ok(group)
 }
 

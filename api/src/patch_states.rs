@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::Api;
 use crate::nodes::node_id;
 use crate::patch_groups::checked_group;
-use crate::wire::{Checks, Error, Filter, Request, epoch, present, required};
+use crate::wire::{Error, Filter, Request, epoch, present, required};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -37,12 +37,6 @@ pub(crate) async fn of_nodes(api: &Api, request: &Request) -> Result<Value, Erro
     let input: Input = request.read()?;
     let paging = request.paging(10..=100)?;
     let ids = required("instanceIds", input.instance_ids)?;
-    if ids.len() > 50 {
-        let mut checks = Checks::default();
-        let constraint = "Member must have length less than or equal to 50";
-        checks.refuse("instanceIds", format_args!("{} ids", ids.len()), constraint);
-        checks.finish()?;
-    }
     let ids = ids.iter().map(|id| node_id(id)).collect::<Result<Vec<_>, _>>()?;
     let states = api.store.patch_states(&ids).await?;
     let (states, next) = paging.of_list(states, |state| state.node_id.to_string());

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Api;
-use crate::wire::{Checks, Error, Request, epoch, present, required};
+use crate::wire::{Error, Request, epoch, present, required};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -23,8 +23,6 @@ struct Input {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ResourceQuery {
-    #[serde(rename = "Type")]
-    kind: Option<String>,
     query: Option<String>,
 }
 
@@ -33,14 +31,9 @@ pub(crate) async fn create(api: &Api, request: &Request) -> Result<Value, Error>
     let input: Input = request.read()?;
     let name = required("name", input.name)?;
     let query = required("resourceQuery", input.resource_query)?;
-    let mut checks = Checks::default();
-    checks.name("name", Some(&name));
-    checks.length("description", input.description.as_deref(), 0..=1024);
-    checks.one_of("resourceQuery.type", query.kind.as_deref(), &["TAG_FILTERS_1_0"]);
-    checks.finish()?;
     let query = required("resourceQuery.query", query.query)?;
     Query::parse(&query).map_err(|error| Error::validation(error.to_string()))?;
-    let description = input.description.unwrap_or_default().replace('\0', "\u{fffd}");
+    let description = input.description.unwrap_or_default();
     let group = ResourceGroup { name, description, query, created_at: Timestamp::now() };
     let mut tx = api.store.begin().await?;
     match tx.add_resource_group(&group).await {
@@ -57,9 +50,6 @@ pub(crate) async fn create(api: &Api, request: &Request) -> Result<Value, Error>
 pub(crate) async fn delete(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
     let name = required("name", input.name)?;
-    let mut checks = Checks::default();
-    checks.name("name", Some(&name));
-    checks.finish()?;
     let mut tx = api.store.begin().await?;
     if !tx.delete_resource_group(&name).await? {
         return Err(Error::does_not_exist(format_args!("resource group {name}")));

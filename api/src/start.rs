@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::wire::{Checks, Error, Request, id};
+use crate::wire::{Error, Request, id};
 use crate::{Api, windows};
 
 /// Who publishes, in the envelope of events.
@@ -25,9 +25,6 @@ struct Input {
 pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
     let window_id: WindowId = id("windowId", input.window_id.as_deref())?;
-    let mut checks = Checks::default();
-    checks.length("reason", input.reason.as_deref(), 0..=250);
-    checks.finish()?;
     let now = Timestamp::now();
     let event_id = Uuid::now_v7();
     // The event's id names the execution, so the answer can be given before it exists.
@@ -39,8 +36,7 @@ pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error>
         return Ok(earlier);
     }
     tx.lock_window(&window_id).await?.ok_or_else(|| windows::missing(&window_id))?;
-    let reason = input.reason.map(|reason| reason.replace('\0', "\u{fffd}"));
-    let event = WindowStartRequested { window_id, reason };
+    let event = WindowStartRequested { window_id, reason: input.reason };
     let messages = [OutboxMessage::event(event_id, SOURCE, now, event)];
     tx.enqueue(&messages, now).await?;
     tx.commit().await?;

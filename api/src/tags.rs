@@ -135,8 +135,6 @@ pub(crate) fn checked_tags(tags: &[Tag]) -> Result<BTreeMap<String, String>, Err
     let mut checks = Checks::default();
     for (index, tag) in tags.iter().enumerate() {
         let field = format!("tags.{}.member", index + 1);
-        checks.length(&format!("{field}.key"), Some(&tag.key), 1..=128);
-        checks.length(&format!("{field}.value"), Some(&tag.value), 0..=256);
         if tag.key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
             checks.refuse(&format!("{field}.key"), &tag.key, "Member must not begin with the reserved prefix aws:");
         }

@@ -8,11 +8,8 @@ use patchwave_schemas::{WindowId, WindowTargetId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::wire::{Checks, Error, Filter, Request, check_filters, id, present, required};
+use crate::wire::{Error, Filter, Request, check_filters, id, present, required};
 use crate::{Api, windows};
-
-/// SSM's `MaintenanceWindowResourceType`.
-pub(crate) const RESOURCE_TYPES: [&str; 2] = ["INSTANCE", "RESOURCE_GROUP"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -144,12 +141,6 @@ fn passes(target: &WindowTarget, filter: &Filter) -> bool {
 }
 
 fn check(target: &WindowTarget) -> Result<(), Error> {
-    let mut checks = Checks::default();
-    checks.one_of("resourceType", Some(&target.resource_type), &RESOURCE_TYPES);
-    checks.name("name", target.name.as_deref());
-    checks.length("description", target.description.as_deref(), 1..=128);
-    checks.length("ownerInformation", target.owner_information.as_deref(), 1..=128);
-    checks.finish()?;
     let spec = TargetSpec::parse(&target.targets).map_err(|error| Error::validation(error.to_string()))?;
     let names_group = spec.group_names().next().is_some();
     if names_group != (target.resource_type == "RESOURCE_GROUP") {

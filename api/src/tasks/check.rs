@@ -5,30 +5,19 @@ use patchwave_platform::store::windows::{Window, WindowTarget, WindowTask};
 use patchwave_schemas::NodeId;
 
 use super::RUN_COMMAND;
-use crate::wire::{Checks, Error};
+use crate::wire::Error;
 
 /// Ids that the targets of one task may name (observed with SSM).
 const TARGET_IDS_MAX: usize = 10;
 
 /// What can be said of a task by itself.
 pub(super) fn alone(task: &WindowTask) -> Result<(), Error> {
-    if task.task_type != RUN_COMMAND && ["AUTOMATION", "LAMBDA", "STEP_FUNCTIONS"].contains(&task.task_type.as_str()) {
+    if task.task_type != RUN_COMMAND {
         return Err(Error::validation(format!(
             "TaskType is `{}`, which Patchwave does not carry out yet; allowed is {RUN_COMMAND}",
             task.task_type
         )));
     }
-    let mut checks = Checks::default();
-    checks.one_of("taskType", Some(&task.task_type), &[RUN_COMMAND]);
-    checks.length("taskArn", Some(&task.task_arn), 1..=1600);
-    checks.name("name", task.name.as_deref());
-    checks.length("description", task.description.as_deref(), 1..=128);
-    let run_command = &task.run_command;
-    let in_command = |member: &str| format!("taskInvocationParameters.runCommand.{member}");
-    checks.length(&in_command("comment"), run_command.comment.as_deref(), 0..=100);
-    let timeout = run_command.timeout_seconds.map(i64::from);
-    checks.range(&in_command("timeoutSeconds"), timeout, 30..=2_592_000);
-    checks.finish()?;
     if let Some(text) = &task.max_concurrency {
         Limit::concurrency(text).map_err(|error| Error::validation(error.to_string()))?;
     }

@@ -9,7 +9,7 @@ use patchwave_schemas::{WindowId, WindowTaskId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::wire::{Checks, Error, Filter, Request, check_filters, id, present, required};
+use crate::wire::{Error, Filter, Request, check_filters, id, present, required};
 use crate::{Api, windows};
 
 mod check;
@@ -29,7 +29,7 @@ struct Input {
     /// Deprecated; honoured when `TaskInvocationParameters` is absent.
     task_parameters: Option<BTreeMap<String, TaskParameter>>,
     task_invocation_parameters: Option<InvocationParameters>,
-    priority: Option<i64>,
+    priority: Option<u32>,
     max_concurrency: Option<String>,
     max_errors: Option<String>,
     error_mode: Option<ErrorMode>,
@@ -79,7 +79,7 @@ pub(crate) async fn register(api: &Api, request: &Request) -> Result<Value, Erro
         task_type: required("taskType", input.task_type)?,
         task_arn: required("taskArn", input.task_arn)?,
         targets: required("targets", input.targets)?,
-        priority: priority(input.priority)?.unwrap_or(0),
+        priority: input.priority.unwrap_or(0),
         max_concurrency: Some(required("maxConcurrency", input.max_concurrency)?),
         max_errors: Some(required("maxErrors", input.max_errors)?),
         error_mode: input.error_mode.unwrap_or_default(),
@@ -108,7 +108,6 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
     let mut input: Input = request.read()?;
     let (window_id, task_id) = (input.window_id()?, input.window_task_id()?);
     let run_command = run_command(&mut input)?;
-    let priority = priority(input.priority)?;
     let mut tx = api.store.begin().await?;
     let window = tx.lock_window(&window_id).await?.ok_or_else(|| windows::missing(&window_id))?;
     let (targets, tasks) = tx.window_registrations(&window_id).await?;
@@ -120,7 +119,7 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
         task.task_arn = required("taskArn", input.task_arn)?;
         task.max_concurrency = Some(required("maxConcurrency", input.max_concurrency)?);
         task.max_errors = Some(required("maxErrors", input.max_errors)?);
-        task.priority = priority.unwrap_or(0);
+        task.priority = input.priority.unwrap_or(0);
         task.error_mode = input.error_mode.unwrap_or_default();
         task.cutoff_behavior = input.cutoff_behavior.unwrap_or_default();
         task.run_command = run_command.unwrap_or_default();
@@ -132,7 +131,7 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
         task.task_arn = input.task_arn.unwrap_or(task.task_arn);
         task.max_concurrency = input.max_concurrency.or(task.max_concurrency);
         task.max_errors = input.max_errors.or(task.max_errors);
-        task.priority = priority.unwrap_or(task.priority);
+        task.priority = input.priority.unwrap_or(task.priority);
         task.error_mode = input.error_mode.unwrap_or(task.error_mode);
         task.cutoff_behavior = input.cutoff_behavior.unwrap_or(task.cutoff_behavior);
         task.run_command = run_command.unwrap_or(task.run_command);
@@ -225,13 +224,6 @@ fn run_command(input: &mut Input) -> Result<Option<RunCommandParameters>, Error>
         }
     }
     Ok(Some(parameters.run_command.unwrap_or_default()))
-}
-
-fn priority(value: Option<i64>) -> Result<Option<u32>, Error> {
-    let mut checks = Checks::default();
-    checks.range("priority", value, 0..=i64::from(u32::MAX));
-    checks.finish()?;
-    Ok(value.and_then(|value| u32::try_from(value).ok()))
 }
 
 fn missing(task_id: WindowTaskId, window_id: &WindowId) -> Error {

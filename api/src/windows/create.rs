@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Api;
 use crate::tags::{Tag, checked_tags};
-use crate::wire::{Checks, Error, Request, required};
+use crate::wire::{Error, Request, required};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -38,7 +38,7 @@ pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error>
         description: input.description,
         schedule: required("schedule", input.schedule)?,
         schedule_timezone: non_empty(input.schedule_timezone),
-        schedule_offset: super::offset(input.schedule_offset)?,
+        schedule_offset: super::offset(input.schedule_offset),
         start_date: non_empty(input.start_date),
         end_date: non_empty(input.end_date),
         duration,
@@ -50,10 +50,6 @@ pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error>
         modified_date: now,
         next_execution_at: None,
     };
-    let mut checks = Checks::default();
-    checks.name("name", Some(&window.name));
-    checks.length("description", window.description.as_deref(), 1..=128);
-    checks.finish()?;
     let tags = checked_tags(&input.tags)?;
     window.next_execution_at = super::next_execution(&window, true, now)?;
 

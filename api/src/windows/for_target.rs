@@ -10,8 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Api;
-use crate::targets::RESOURCE_TYPES;
-use crate::wire::{Checks, Error, Request, present, required};
+use crate::wire::{Error, Request, present, required};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -41,9 +40,6 @@ pub(super) async fn windows_touching(
     targets: &[Target],
     resource_type: &str,
 ) -> Result<BTreeSet<WindowId>, Error> {
-    let mut checks = Checks::default();
-    checks.one_of("resourceType", Some(resource_type), &RESOURCE_TYPES);
-    checks.finish()?;
     let spec = TargetSpec::parse(targets).map_err(|error| Error::validation(error.to_string()))?;
     let nodes = match spec.named_nodes() {
         Some(ids) => api.store.nodes_named(ids).await?,

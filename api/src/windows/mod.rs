@@ -9,7 +9,7 @@ use patchwave_schemas::event::Timer;
 use serde_json::{Value, json};
 
 use crate::Api;
-use crate::wire::{Checks, Error};
+use crate::wire::Error;
 
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -29,23 +29,17 @@ pub(crate) fn missing(id: &WindowId) -> Error {
     Error::does_not_exist(format_args!("maintenance window {id}"))
 }
 
-/// `Duration` and `Cutoff` as the store keeps them, once each is in its range.
+/// `Duration` and `Cutoff` as the store keeps them, once they go together.
 fn hours(duration: i64, cutoff: i64) -> Result<(u32, u32), Error> {
-    let mut checks = Checks::default();
-    checks.range("duration", Some(duration), 1..=24);
-    checks.range("cutoff", Some(cutoff), 0..=23);
-    checks.finish()?;
+    // Each is in its range of at most 24: the model has checked that.
     let (duration, cutoff) = (duration.unsigned_abs() as u8, cutoff.unsigned_abs() as u8);
     check_hours(duration, cutoff).map_err(|error| Error::validation(error.to_string()))?;
     Ok((u32::from(duration), u32::from(cutoff)))
 }
 
-/// `ScheduleOffset` in its range.
-fn offset(days: Option<i64>) -> Result<Option<u8>, Error> {
-    let mut checks = Checks::default();
-    checks.range("scheduleOffset", days, 1..=6);
-    checks.finish()?;
-    Ok(days.map(|days| days.unsigned_abs() as u8))
+/// `ScheduleOffset` as the store keeps it; the model allows 1 to 6.
+fn offset(days: Option<i64>) -> Option<u8> {
+    days.map(|days| days.unsigned_abs() as u8)
 }
 
 fn refused_schedule(error: &WindowScheduleError) -> Error {

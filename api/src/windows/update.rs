@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::create::non_empty;
 use crate::Api;
-use crate::wire::{Checks, Error, Request, id, present, required};
+use crate::wire::{Error, Request, id, present, required};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -39,11 +39,7 @@ pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error>
         required("cutoff", input.cutoff)?;
         required("allowUnassociatedTargets", input.allow_unassociated_targets)?;
     }
-    let mut checks = Checks::default();
-    checks.name("name", input.name.as_deref());
-    checks.length("description", input.description.as_deref(), 1..=128);
-    checks.finish()?;
-    let schedule_offset = super::offset(input.schedule_offset)?;
+    let schedule_offset = super::offset(input.schedule_offset);
 
     let mut tx = api.store.begin().await?;
     let old = tx.lock_window(&window_id).await?.ok_or_else(|| super::missing(&window_id))?;

@@ -1,7 +1,7 @@
-//! Checks of request members, with SSM's wording: field, value, what is allowed.
+//! Faults of request members in SSM's wording: field, value, what is allowed. What can be said as
+//! data is checked by `model`; here is what words it, and what handlers add.
 
 use std::fmt::Display;
-use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::Error;
@@ -12,46 +12,32 @@ pub(crate) struct Checks {
     faults: Vec<String>,
 }
 
+/// A refused value as the caller is told it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shown<'a> {
+    /// There is none, and there has to be.
+    Absent,
+    /// It is a secret, or may hold one.
+    Hidden,
+    /// This.
+    Value(&'a str),
+}
+
 impl Checks {
     /// Records a value that a constraint refuses. `field` is SSM's member path, lower camel case.
     pub(crate) fn refuse(&mut self, field: &str, value: impl Display, constraint: impl Display) {
         self.faults.push(format!("Value '{value}' at '{field}' failed to satisfy constraint: {constraint}"));
     }
 
-    /// Checks the number of characters.
-    pub(crate) fn length(&mut self, field: &str, value: Option<&str>, allowed: RangeInclusive<usize>) {
-        let Some(value) = value else { return };
-        let count = value.chars().count();
-        if count < *allowed.start() {
-            let least = allowed.start();
-            self.refuse(field, value, format_args!("Member must have length greater than or equal to {least}"));
-        } else if count > *allowed.end() {
-            let most = allowed.end();
-            self.refuse(field, value, format_args!("Member must have length less than or equal to {most}"));
-        }
-    }
-
-    /// Checks a number.
-    pub(crate) fn range(&mut self, field: &str, value: Option<i64>, allowed: RangeInclusive<i64>) {
-        let Some(value) = value else { return };
-        if value < *allowed.start() {
-            let least = allowed.start();
-            self.refuse(field, value, format_args!("Member must have value greater than or equal to {least}"));
-        } else if value > *allowed.end() {
-            let most = allowed.end();
-            self.refuse(field, value, format_args!("Member must have value less than or equal to {most}"));
-        }
-    }
-
-    /// Checks SSM's pattern for the names of windows, tasks, targets and baselines.
-    pub(crate) fn name(&mut self, field: &str, value: Option<&str>) {
-        let Some(value) = value else { return };
-        let fits = (3..=128).contains(&value.len())
-            && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-        if !fits {
-            let pattern = r"Member must satisfy regular expression pattern: ^[a-zA-Z0-9_\-.]{3,128}$";
-            self.refuse(field, value, pattern);
-        }
+    /// Records a value that is repeated as it is given here: without quotes for a member that is
+    /// not there, not at all for one that must not be shown.
+    pub(crate) fn refuse_shown(&mut self, field: &str, value: Shown<'_>, constraint: impl Display) {
+        let value = match value {
+            Shown::Absent => " null".to_owned(),
+            Shown::Hidden => String::new(),
+            Shown::Value(value) => format!(" '{value}'"),
+        };
+        self.faults.push(format!("Value{value} at '{field}' failed to satisfy constraint: {constraint}"));
     }
 
     /// Checks a word out of a list.
@@ -107,22 +93,15 @@ mod tests {
     #[test]
     fn all_faults_are_told_with_field_value_and_what_is_allowed() {
         let mut checks = Checks::default();
-        checks.name("name", Some("a b"));
-        checks.range("duration", Some(25), 1..=24);
-        checks.length("description", Some(""), 1..=128);
-        checks.one_of("resourceType", Some("X"), &["INSTANCE", "RESOURCE_GROUP"]);
-        checks.range("cutoff", Some(0), 0..=23);
-        let message = checks.finish().expect_err("four faults").message().to_owned();
+        checks.one_of("key", Some("X"), &["Name", "Enabled"]);
+        checks.one_of("key", Some("Name"), &["Name", "Enabled"]);
+        checks.refuse("before", "soon", "Member must be an instant");
+        let message = checks.finish().expect_err("two faults").message().to_owned();
         assert_eq!(
             message,
-            "4 validation errors detected: \
-             Value 'a b' at 'name' failed to satisfy constraint: \
-             Member must satisfy regular expression pattern: ^[a-zA-Z0-9_\\-.]{3,128}$; \
-             Value '25' at 'duration' failed to satisfy constraint: Member must have value less than or equal to 24; \
-             Value '' at 'description' failed to satisfy constraint: \
-             Member must have length greater than or equal to 1; \
-             Value 'X' at 'resourceType' failed to satisfy constraint: \
-             Member must satisfy enum value set: [INSTANCE, RESOURCE_GROUP]"
+            "2 validation errors detected: \
+             Value 'X' at 'key' failed to satisfy constraint: Member must satisfy enum value set: [Name, Enabled]; \
+             Value 'soon' at 'before' failed to satisfy constraint: Member must be an instant"
         );
     }
 }

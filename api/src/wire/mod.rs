@@ -7,7 +7,7 @@ mod filter;
 mod page;
 mod request;
 
-pub(crate) use check::{Checks, id, required};
+pub(crate) use check::{Checks, Shown, id, required};
 pub(crate) use error::Error;
 pub(crate) use filter::{Filter, check_filters};
 pub(crate) use page::{Paging, instant_key};

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use patchwave_schemas::ids::derived_uuid;
 
-use super::{Checks, Error};
+use super::Error;
 
 /// Hex digits of the request's fingerprint at the start of a token.
 const FINGERPRINT_DIGITS: usize = 32;
@@ -31,10 +31,8 @@ impl Paging {
         next_token: Option<&str>,
         allowed: RangeInclusive<i64>,
     ) -> Result<Self, Error> {
-        let mut checks = Checks::default();
-        checks.range("maxResults", max_results, allowed.clone());
-        checks.finish()?;
-        let size = max_results.unwrap_or(*allowed.end());
+        // The model has checked the range; where SSM has none, a page is as large as allowed.
+        let size = max_results.unwrap_or(*allowed.end()).clamp(*allowed.start(), *allowed.end());
         let size = usize::try_from(size).expect("page sizes are small and not negative");
         let fingerprint = derived_uuid("page:", binding).simple().to_string();
         let after = next_token.map(|token| read_token(token, &fingerprint)).transpose()?;

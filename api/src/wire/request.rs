@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Checks, Error, Paging};
+use crate::model;
 
 /// A request whose body is one JSON object.
 #[derive(Debug)]
@@ -19,7 +20,8 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Reads the target header and the body; an empty body is an empty object.
+    /// Reads the target header and the body, and checks the members against the model; an empty
+    /// body is an empty object.
     pub(crate) fn new(target: &str, body: &[u8]) -> Result<Self, Error> {
         let Some((service, operation)) = target.split_once('.') else {
             let message = format!(
@@ -27,12 +29,23 @@ impl Request {
             );
             return Err(Error::new("UnknownOperationException", message));
         };
-        let members = if body.is_empty() {
+        let mut members = if body.is_empty() {
             Map::new()
         } else {
             serde_json::from_slice(body)
                 .map_err(|error| Error::new("SerializationException", format!("body is not a JSON object: {error}")))?
         };
+        model::check(service, operation, &members)?;
+        // `null` is absent (SSM).
+        members.retain(|_, value| !value.is_null());
+        members.values_mut().for_each(without_nulls);
+        if let Some(member) = members.iter().find_map(|(key, value)| has_nul(key, value).then_some(key)) {
+            return Err(Error::validation(format!(
+                "1 validation error detected: Value at '{}' failed to satisfy constraint: \
+                 Member must not contain the character NUL",
+                lower_camel(&member.replace('\0', "\u{fffd}"))
+            )));
+        }
         Ok(Self { service: service.to_owned(), operation: operation.to_owned(), members })
     }
 
@@ -44,11 +57,9 @@ impl Request {
         &self.operation
     }
 
-    /// Reads the members. Unknown ones are ignored, as SSM does; `null` is absent.
+    /// Reads the members. Unknown ones are ignored, as SSM does.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let members: Map<String, Value> =
-            self.members.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect();
-        serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| {
+        serde_path_to_error::deserialize(Value::Object(self.members.clone())).map_err(|error| {
             let path = member_path(error.path());
             misread(&path, &error.inner().to_string())
         })
@@ -56,18 +67,9 @@ impl Request {
 
     /// Which page of a list is asked for.
     pub(crate) fn paging(&self, allowed: RangeInclusive<i64>) -> Result<Paging, Error> {
-        let max_results = match self.members.get("MaxResults") {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(value.as_i64().ok_or_else(|| {
-                Error::new("SerializationException", format!("member 'maxResults' is {value}; allowed is an integer"))
-            })?),
-        };
-        let next_token = match self.members.get("NextToken") {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(value.as_str().ok_or_else(|| {
-                Error::new("SerializationException", format!("member 'nextToken' is {value}; allowed is a string"))
-            })?),
-        };
+        // The model has checked the types.
+        let max_results = self.members.get("MaxResults").and_then(Value::as_i64);
+        let next_token = self.members.get("NextToken").and_then(Value::as_str);
         Paging::new(&self.fingerprint(&["MaxResults", "NextToken"]), max_results, next_token, allowed)
     }
 
@@ -75,20 +77,7 @@ impl Request {
     ///
     /// Remembers `response` otherwise, in the transaction that makes it true.
     pub(crate) async fn repeated(&self, tx: &mut Tx, response: &Value, now: Timestamp) -> Result<Option<Value>, Error> {
-        let token = match self.members.get("ClientToken") {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::String(token)) => token,
-            Some(value) => {
-                let message = format!("member 'clientToken' is {value}; allowed is a string");
-                return Err(Error::new("SerializationException", message));
-            }
-        };
-        let mut checks = Checks::default();
-        checks.length("clientToken", Some(token), 1..=64);
-        if token.contains('\0') {
-            checks.refuse("clientToken", token.escape_default(), "Member must not contain NUL");
-        }
-        checks.finish()?;
+        let Some(Value::String(token)) = self.members.get("ClientToken") else { return Ok(None) };
         let request = self.fingerprint(&["ClientToken"]);
         let earlier = tx.remember_request(&self.operation, token, &request, &response.to_string(), now).await?;
         let Some(earlier) = earlier else { return Ok(None) };
@@ -112,11 +101,34 @@ impl Request {
         let members: Map<String, Value> = self
             .members
             .iter()
-            .filter(|(key, value)| !value.is_null() && !without.contains(&key.as_str()))
+            .filter(|(key, _)| !without.contains(&key.as_str()))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         format!("{}{}", self.operation, Value::Object(members))
     }
+}
+
+/// Takes members that are `null` out, at any depth.
+fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, value| !value.is_null());
+            members.values_mut().for_each(without_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        _ => {}
+    }
+}
+
+/// Whether a name or text in it holds NUL, which PostgreSQL's text does not.
+fn has_nul(key: &str, value: &Value) -> bool {
+    key.contains('\0')
+        || match value {
+            Value::String(text) => text.contains('\0'),
+            Value::Array(items) => items.iter().any(|item| has_nul("", item)),
+            Value::Object(members) => members.iter().any(|(key, value)| has_nul(key, value)),
+            _ => false,
+        }
 }
 
 /// SSM's way of naming a member: lower camel case, list items counted from 1.

@@ -45,11 +45,11 @@ async fn wrong_baselines_are_refused_with_field_value_and_what_is_allowed() {
     for (member, value, needles) in [
         ("Name", json!("a"), &["'name'"][..]),
         ("OperatingSystem", json!("PLAN9"), &["'operatingSystem'", "'PLAN9'", "DEBIAN"]),
-        ("ApprovedPatches", json!(vec!["x"; 51]), &["ApprovedPatches", "51", "50"]),
+        ("ApprovedPatches", json!(vec!["x"; 51]), &["'approvedPatches'", "less than or equal to 50"]),
         (
             "ApprovalRules",
             json!({ "PatchRules": [{ "PatchFilterGroup": {}, "ApproveAfterDays": 361 }] }),
-            &["ApprovalRules.PatchRules[0].ApproveAfterDays", "361", "360"],
+            &["approvalRules.patchRules.1.member.approveAfterDays", "361", "360"],
         ),
         ("AvailableSecurityUpdatesComplianceStatus", json!("MAYBE"), &["MAYBE", "NON_COMPLIANT"]),
     ] {

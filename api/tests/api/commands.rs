@@ -103,7 +103,7 @@ async fn wrong_commands_are_refused_by_ssms_names() {
         (json!({ "ErrorMode": "lax" }), "ValidationException"),
         (
             json!({ "NotificationConfig": { "NotificationArn": "t", "NotificationEvents": ["Sometimes"] } }),
-            "InvalidNotificationConfig",
+            "ValidationException",
         ),
     ] {
         let mut input = script();
@@ -209,8 +209,9 @@ async fn commands_are_listed_newest_first_by_page_and_filter() {
         assert_eq!(list["Commands"].as_array().expect("a list").len(), count, "{key}={value}");
     }
     let unknown = json!({ "Filters": [{ "key": "Colour", "value": "red" }] });
-    api.refused("ListCommands", unknown, "InvalidFilterKey").await;
-    api.refused("ListCommands", json!({ "CommandId": "x" }), "InvalidCommandId").await;
+    api.refused("ListCommands", unknown, "ValidationException").await;
+    let id = "x".repeat(36);
+    api.refused("ListCommands", json!({ "CommandId": id }), "InvalidCommandId").await;
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ use crate::support::{Harness, window_input};
 async fn unknown_operations_are_named_in_the_refusal() {
     let api = Harness::new().await;
     for (target, needle) in [
-        ("AmazonSSM.StartSession", "`StartSession` is not implemented"),
+        (
+            "AmazonSSM.StartSession",
+            "`StartSession` is one of SSM's that Patchwave does not implement; there are no interactive",
+        ),
         ("Patchwave.Fly", "`Fly` is not implemented"),
         ("AmazonEC2.RunInstances", "`AmazonEC2`"),
         ("nonsense", "`nonsense`"),

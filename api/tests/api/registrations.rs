@@ -122,9 +122,9 @@ async fn wrong_tasks_are_refused_with_field_value_and_what_is_allowed() {
     let node = "mi-00000000000000001";
     for (member, value, needle) in [
         ("TaskType", json!("LAMBDA"), "`LAMBDA`"),
-        ("TaskType", json!("SHELL"), "[RUN_COMMAND]"),
-        ("MaxConcurrency", json!("0"), "MaxConcurrency"),
-        ("MaxErrors", json!("101%"), "`101%`"),
+        ("TaskType", json!("SHELL"), "[RUN_COMMAND, "),
+        ("MaxConcurrency", json!("0"), "'maxConcurrency'"),
+        ("MaxErrors", json!("101%"), "'101%'"),
         ("MaxErrors", Value::Null, "'maxErrors'"),
         ("Priority", json!(-1), "'priority'"),
         ("CutoffBehavior", json!("STOP"), "[CONTINUE_TASK, CANCEL_TASK]"),
