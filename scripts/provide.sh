@@ -79,10 +79,10 @@ provide_python() {
     if [ -n "${PATCHWAVE_TEST_PYTHON:-}" ]; then return 0; fi
     local venv=target/test-python
     if ! command -v python3 >/dev/null; then
-        say "The tests run the README's Python example and boto3: install python3 and python3-venv."
+        say "The tests run the README's Python example, boto3 and the AWS CLI: install python3 and python3-venv."
         exit 1
     fi
-    if ! "$venv/bin/python" -c 'import pika, boto3' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import pika, boto3, awscli' 2>/dev/null; then
         rm -rf "$venv"
         if ! python3 -m venv "$venv" >/dev/null 2>&1; then
             rm -rf "$venv"
@@ -91,8 +91,8 @@ provide_python() {
                 exit 1
             fi
         fi
-        if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check pika boto3 >&2; then
-            say "Could not install the Python packages pika and boto3 into $venv: check the network, or set PATCHWAVE_TEST_PYTHON to an interpreter that has them."
+        if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check pika boto3 awscli >&2; then
+            say "Could not install the Python packages pika, boto3 and awscli into $venv: check the network, or set PATCHWAVE_TEST_PYTHON to an interpreter that has them."
             exit 1
         fi
     fi
