@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no randomness, no async. `now` is an argument and effects are values, so
 //! that production, replay and simulation share each rule.
 //!
+//! - [`access`]: who may do what.
 //! - [`baseline`]: which patches are approved on a node, and why.
 //! - [`compliance`]: how many patches of a node are in which state.
 //! - [`documents`]: what a command does on a node, and its parameters.
@@ -14,6 +15,7 @@
 //! - [`versions`]: which of two package versions is newer.
 //! - [`window_execution`]: which task of a window starts when, and how a firing ends.
 
+pub mod access;
 pub mod baseline;
 pub mod compliance;
 pub mod documents;

@@ -4,6 +4,7 @@
 //! no other program, and one for many machines. Rules live in `engine`; programs live above.
 
 pub mod artifacts;
+pub mod audit;
 pub mod bus;
 pub mod launch;
 pub mod outbox;

@@ -19,6 +19,8 @@ use crate::Class;
 mod dialect;
 mod window_schedule;
 
+pub mod access_keys;
+pub mod audit;
 pub mod baselines;
 pub mod client_tokens;
 pub mod commands;
@@ -260,6 +262,13 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A stored secret cannot be opened, or a new one not be sealed.
+    #[error("could not use a sealed secret")]
+    Secret {
+        /// Why.
+        #[from]
+        source: crate::secrets::SecretError,
+    },
     /// Another row stands in the way.
     #[error("{what} already exists")]
     Conflict {
@@ -283,6 +292,7 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
+            Self::Secret { source } => source.class(),
             Self::Url { .. } | Self::Corrupt { .. } | Self::Conflict { .. } => Class::Rejected,
             Self::Migrate { source } => match source.as_ref() {
                 sqlx::migrate::MigrateError::Execute(source) => class_of(source, Class::Fatal),

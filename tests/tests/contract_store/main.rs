@@ -23,6 +23,7 @@ macro_rules! contract {
     };
 }
 
+mod access;
 mod errors;
 mod executions;
 mod fixtures;
