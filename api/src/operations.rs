@@ -2,6 +2,7 @@
 //!
 //! What a request must look like is not said here: `model` has checked it before a handler runs.
 
+use patchwave_engine::access::Class;
 use serde_json::Value;
 
 use crate::wire::{Error, Request};
@@ -11,11 +12,21 @@ use crate::{
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.
+///
+/// A line is `"Name": Class => handler`. The class says who may call it, see
+/// [`patchwave_engine::access::Class`]: `Read` for what speaks of no node, `FleetRead` for what
+/// reads nodes or what happened on them, `Change`, `AdminRead` and `Admin`. `NodeRead` and
+/// `NodeChange` are for handlers that look at the caller's policy themselves (see `policy`); when
+/// in doubt it is one of the others, which are refused to keys with a policy.
 macro_rules! register {
-    ($($service:ident { $($name:literal => $handler:path,)* })*) => {
+    ($($service:ident { $($name:literal: $class:ident => $handler:path,)* })*) => {
         /// Every operation, as `X-Amz-Target` has it.
         #[cfg(test)]
         pub(crate) const REGISTER: &[(&str, &[&str])] = &[$((stringify!($service), &[$($name),*])),*];
+
+        /// What each operation does, as far as the right to call it goes.
+        const CLASSES: &[(&str, &[(&str, Class)])] =
+            &[$((stringify!($service), &[$(($name, Class::$class)),*])),*];
 
         $(async fn $service(api: &Api, request: &Request) -> Result<Value, Error> {
             match request.operation() {
@@ -26,95 +37,111 @@ macro_rules! register {
     };
 }
 
+/// What the operation of a request does, as far as the right to call it goes.
+///
+/// # Errors
+/// `UnknownOperationException`.
+pub(crate) fn class(request: &Request) -> Result<Class, Error> {
+    let service = match request.service() {
+        "AmazonSSM" => "ssm",
+        "Patchwave" => "patchwave",
+        other => {
+            return Err(Error::new(
+                "UnknownOperationException",
+                format!("service `{other}` in X-Amz-Target is unknown; allowed are AmazonSSM and Patchwave"),
+            ));
+        }
+    };
+    let known = CLASSES.iter().filter(|(one, _)| *one == service).flat_map(|(_, operations)| *operations);
+    let found = known.into_iter().find(|(name, _)| *name == request.operation()).map(|(_, class)| *class);
+    found.ok_or_else(|| model::not_served(request.operation()))
+}
+
 /// Answers a request by its operation.
-pub(crate) async fn dispatch(api: &Api, request: Request) -> Result<Value, Error> {
+pub(crate) async fn dispatch(api: &Api, request: &Request) -> Result<Value, Error> {
     match request.service() {
-        "AmazonSSM" => ssm(api, &request).await,
-        "Patchwave" => patchwave(api, &request).await,
-        other => Err(Error::new(
-            "UnknownOperationException",
-            format!("service `{other}` in X-Amz-Target is unknown; allowed are AmazonSSM and Patchwave"),
-        )),
+        "AmazonSSM" => ssm(api, request).await,
+        _ => patchwave(api, request).await,
     }
 }
 
 register! {
     // SSM's operations.
     ssm {
-        "CreateMaintenanceWindow" => windows::create::handle,
-        "GetMaintenanceWindow" => windows::get::handle,
-        "UpdateMaintenanceWindow" => windows::update::handle,
-        "DeleteMaintenanceWindow" => windows::delete::handle,
-        "DescribeMaintenanceWindows" => windows::describe::handle,
-        "DescribeMaintenanceWindowSchedule" => windows::schedule::handle,
-        "DescribeMaintenanceWindowsForTarget" => windows::for_target::handle,
+        "CreateMaintenanceWindow": Change => windows::create::handle,
+        "GetMaintenanceWindow": Read => windows::get::handle,
+        "UpdateMaintenanceWindow": Change => windows::update::handle,
+        "DeleteMaintenanceWindow": Change => windows::delete::handle,
+        "DescribeMaintenanceWindows": Read => windows::describe::handle,
+        "DescribeMaintenanceWindowSchedule": Read => windows::schedule::handle,
+        "DescribeMaintenanceWindowsForTarget": Read => windows::for_target::handle,
 
-        "RegisterTargetWithMaintenanceWindow" => targets::register,
-        "UpdateMaintenanceWindowTarget" => targets::update,
-        "DeregisterTargetFromMaintenanceWindow" => targets::deregister,
-        "DescribeMaintenanceWindowTargets" => targets::describe,
+        "RegisterTargetWithMaintenanceWindow": Change => targets::register,
+        "UpdateMaintenanceWindowTarget": Change => targets::update,
+        "DeregisterTargetFromMaintenanceWindow": Change => targets::deregister,
+        "DescribeMaintenanceWindowTargets": Read => targets::describe,
 
-        "RegisterTaskWithMaintenanceWindow" => tasks::register,
-        "GetMaintenanceWindowTask" => tasks::get,
-        "UpdateMaintenanceWindowTask" => tasks::update,
-        "DeregisterTaskFromMaintenanceWindow" => tasks::deregister,
-        "DescribeMaintenanceWindowTasks" => tasks::describe,
+        "RegisterTaskWithMaintenanceWindow": Change => tasks::register,
+        "GetMaintenanceWindowTask": Read => tasks::get,
+        "UpdateMaintenanceWindowTask": Change => tasks::update,
+        "DeregisterTaskFromMaintenanceWindow": Change => tasks::deregister,
+        "DescribeMaintenanceWindowTasks": Read => tasks::describe,
 
-        "DescribeMaintenanceWindowExecutions" => executions::describe,
-        "GetMaintenanceWindowExecution" => executions::get,
-        "DescribeMaintenanceWindowExecutionTasks" => executions::describe_tasks,
-        "GetMaintenanceWindowExecutionTask" => executions::get_task,
-        "DescribeMaintenanceWindowExecutionTaskInvocations" => executions::describe_invocations,
-        "GetMaintenanceWindowExecutionTaskInvocation" => executions::get_invocation,
-        "CancelMaintenanceWindowExecution" => executions::cancel,
+        "DescribeMaintenanceWindowExecutions": FleetRead => executions::describe,
+        "GetMaintenanceWindowExecution": FleetRead => executions::get,
+        "DescribeMaintenanceWindowExecutionTasks": FleetRead => executions::describe_tasks,
+        "GetMaintenanceWindowExecutionTask": FleetRead => executions::get_task,
+        "DescribeMaintenanceWindowExecutionTaskInvocations": FleetRead => executions::describe_invocations,
+        "GetMaintenanceWindowExecutionTaskInvocation": FleetRead => executions::get_invocation,
+        "CancelMaintenanceWindowExecution": Change => executions::cancel,
 
-        "CreatePatchBaseline" => baselines::create,
-        "GetPatchBaseline" => baselines::get,
-        "UpdatePatchBaseline" => baselines::update,
-        "DeletePatchBaseline" => baselines::delete,
-        "DescribePatchBaselines" => baselines::describe,
-        "RegisterDefaultPatchBaseline" => baselines::register_default,
-        "GetDefaultPatchBaseline" => baselines::get_default,
+        "CreatePatchBaseline": Change => baselines::create,
+        "GetPatchBaseline": Read => baselines::get,
+        "UpdatePatchBaseline": Change => baselines::update,
+        "DeletePatchBaseline": Change => baselines::delete,
+        "DescribePatchBaselines": Read => baselines::describe,
+        "RegisterDefaultPatchBaseline": Change => baselines::register_default,
+        "GetDefaultPatchBaseline": Read => baselines::get_default,
 
-        "RegisterPatchBaselineForPatchGroup" => patch_groups::register,
-        "DeregisterPatchBaselineForPatchGroup" => patch_groups::deregister,
-        "GetPatchBaselineForPatchGroup" => patch_groups::baseline,
-        "DescribePatchGroups" => patch_groups::describe,
-        "DescribePatchGroupState" => patch_groups::state,
+        "RegisterPatchBaselineForPatchGroup": Change => patch_groups::register,
+        "DeregisterPatchBaselineForPatchGroup": Change => patch_groups::deregister,
+        "GetPatchBaselineForPatchGroup": Read => patch_groups::baseline,
+        "DescribePatchGroups": Read => patch_groups::describe,
+        "DescribePatchGroupState": FleetRead => patch_groups::state,
 
-        "DescribeInstancePatchStates" => patch_states::of_nodes,
-        "DescribeInstancePatchStatesForPatchGroup" => patch_states::of_group,
-        "DescribeInstancePatches" => patch_states::patches,
-        "DescribeInstanceInformation" => nodes::describe,
+        "DescribeInstancePatchStates": NodeRead => patch_states::of_nodes,
+        "DescribeInstancePatchStatesForPatchGroup": NodeRead => patch_states::of_group,
+        "DescribeInstancePatches": NodeRead => patch_states::patches,
+        "DescribeInstanceInformation": NodeRead => nodes::describe,
 
-        "SendCommand" => commands::send,
-        "CancelCommand" => commands::cancel,
-        "ListCommands" => commands::list,
-        "ListCommandInvocations" => invocations::list,
-        "GetCommandInvocation" => invocations::get,
+        "SendCommand": NodeChange => commands::send,
+        "CancelCommand": NodeChange => commands::cancel,
+        "ListCommands": FleetRead => commands::list,
+        "ListCommandInvocations": NodeRead => invocations::list,
+        "GetCommandInvocation": NodeRead => invocations::get,
 
-        "ListDocuments" => documents::list,
-        "DescribeDocument" => documents::describe,
-        "GetDocument" => documents::get,
+        "ListDocuments": Read => documents::list,
+        "DescribeDocument": Read => documents::describe,
+        "GetDocument": Read => documents::get,
 
-        "AddTagsToResource" => tags::add,
-        "RemoveTagsFromResource" => tags::remove,
-        "ListTagsForResource" => tags::list,
+        "AddTagsToResource": Change => tags::add,
+        "RemoveTagsFromResource": Change => tags::remove,
+        "ListTagsForResource": NodeRead => tags::list,
     }
 
     // Our own.
     patchwave {
-        "StartMaintenanceWindow" => start::handle,
-        "GetRollout" => commands::rollout,
+        "StartMaintenanceWindow": Change => start::handle,
+        "GetRollout": FleetRead => commands::rollout,
 
-        "CreateResourceGroup" => resource_groups::create,
-        "DeleteResourceGroup" => resource_groups::delete,
-        "ListResourceGroups" => resource_groups::list,
+        "CreateResourceGroup": Change => resource_groups::create,
+        "DeleteResourceGroup": Change => resource_groups::delete,
+        "ListResourceGroups": Read => resource_groups::list,
 
-        "ListNotifications" => notifications::list,
-        "ListDeadLetters" => dead_letters::list,
-        "GetDeadLetter" => dead_letters::get,
-        "ReplayDeadLetter" => dead_letters::replay,
-        "DropDeadLetter" => dead_letters::drop_letter,
+        "ListNotifications": FleetRead => notifications::list,
+        "ListDeadLetters": FleetRead => dead_letters::list,
+        "GetDeadLetter": FleetRead => dead_letters::get,
+        "ReplayDeadLetter": Change => dead_letters::replay,
+        "DropDeadLetter": Change => dead_letters::drop_letter,
     }
 }

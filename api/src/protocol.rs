@@ -57,7 +57,9 @@ pub(crate) async fn handle(
 async fn answer(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Value, Error> {
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let request = Request::new(target, body)?;
-    operations::dispatch(api, request).await
+    let class = operations::class(&request)?;
+    tracing::debug!(operation = request.operation(), ?class, "asked");
+    operations::dispatch(api, &request).await
 }
 
 fn error_response(error: &Error) -> Response {
