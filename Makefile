@@ -1,6 +1,6 @@
 # The verbs of this repository. CI calls the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint fmt bench up simulate
+.PHONY: help run demo test lint fmt bench packages up simulate
 
 SEED ?=
 COUNT ?= 10000
@@ -28,6 +28,9 @@ fmt: ## Format the code
 
 bench: ## Measure rollouts against the bare broker; the README's figures come from here
 	scripts/bench.sh
+
+packages: ## Build the .deb and .rpm of agent and server into target/packages
+	scripts/packages.sh
 
 up: ## Run the whole system in containers
 	docker compose up --build

@@ -74,6 +74,28 @@ provide_servers() {
     exit 1
 }
 
+# Names of Debian packages with programs that make packages.
+missing_packagers() {
+    command -v dpkg-deb >/dev/null || echo dpkg
+    command -v rpmbuild >/dev/null || echo rpm
+    { command -v strip && command -v objdump; } >/dev/null || echo binutils
+}
+
+# Returns when .deb and .rpm can be made here.
+provide_packagers() {
+    local missing
+    missing=$(missing_packagers | tr '\n' ' ')
+    [ -n "$missing" ] || return 0
+    if command -v apt-get >/dev/null && may_be_root; then
+        say "Installing $missing"
+        # Word splitting is meant: a list of packages.
+        # shellcheck disable=SC2086
+        apt_install $missing && [ -z "$(missing_packagers)" ] && return 0
+    fi
+    say "Packages are made with ${missing% }, which could not be installed: install the Debian packages of these names."
+    exit 1
+}
+
 # Sets PATCHWAVE_TEST_PYTHON to an interpreter with the clients that users have.
 provide_python() {
     if [ -n "${PATCHWAVE_TEST_PYTHON:-}" ]; then return 0; fi

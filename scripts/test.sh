@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 need_rust
 provide_servers scripts/test.sh
 provide_python
+provide_packagers
 
 # Once for all: a test that starts a program finds it built.
 cargo build --workspace --all-targets || exit 1
