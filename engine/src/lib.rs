@@ -9,6 +9,7 @@
 //! - [`documents`]: what a command does on a node, and its parameters.
 //! - [`invocation`]: one document on one node, event by event.
 //! - [`limits`]: `MaxConcurrency` and `MaxErrors`.
+//! - [`registration`]: whether a machine may become a node.
 //! - [`rollout`]: how many invocations may be in flight, and when to stop.
 //! - [`schedule`]: when a maintenance window runs, and whether a late run still starts.
 //! - [`targets`]: which nodes a task is for.
@@ -21,6 +22,7 @@ pub mod compliance;
 pub mod documents;
 pub mod invocation;
 pub mod limits;
+pub mod registration;
 pub mod rollout;
 pub mod schedule;
 pub mod targets;

@@ -49,6 +49,12 @@ pub struct CloudEvent<T> {
     /// W3C trace state, passed on unread.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracestate: Option<String>,
+    /// The control plane's key that signed the payload; on messages to nodes, see [`crate::signing`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyid: Option<String>,
+    /// That key's signature of the type and the payload, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
     /// The payload.
     pub data: T,
 }
@@ -66,6 +72,8 @@ impl<T: Message> CloudEvent<T> {
             datacontenttype: None,
             traceparent: None,
             tracestate: None,
+            keyid: None,
+            signature: None,
             data,
         }
     }
@@ -196,7 +204,11 @@ pub enum DecodeError {
 
 impl DecodeError {
     /// Reads the body once more to find where it is wrong: only what is wrong pays for that.
-    fn malformed<T: DeserializeOwned>(expected: &'static str, body: &[u8], source: serde_json::Error) -> Self {
+    pub(crate) fn malformed<T: DeserializeOwned>(
+        expected: &'static str,
+        body: &[u8],
+        source: serde_json::Error,
+    ) -> Self {
         let deserializer = &mut serde_json::Deserializer::from_slice(body);
         let found = serde_path_to_error::deserialize::<_, T>(deserializer);
         let field = found.err().map_or_else(|| ".".to_owned(), |error| error.path().to_string());

@@ -16,7 +16,10 @@ pub mod generated;
 pub mod ids;
 pub mod node;
 pub mod notification;
+pub mod proof;
+pub mod registration;
 pub mod report;
+pub mod signing;
 pub mod topology;
 
 pub use envelope::{CloudEvent, Message};

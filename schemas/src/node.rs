@@ -1,6 +1,6 @@
 //! What a managed node says about itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -112,6 +112,39 @@ impl NodeFacts {
             None => Ok(()),
         }
     }
+}
+
+/// What a node takes at all, whatever the control plane asks for. Set on the node alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodePolicy {
+    /// Which kinds of steps.
+    #[serde(default)]
+    pub accept: Accept,
+    /// Names of the only documents that it takes; every one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<BTreeSet<String>>,
+}
+
+impl NodePolicy {
+    /// Whether it takes everything.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.accept == Accept::All && self.documents.is_none()
+    }
+}
+
+/// Kinds of steps that a node takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// Every step.
+    #[default]
+    All,
+    /// Scans and installations of patches.
+    Patch,
+    /// Scans alone.
+    Scan,
 }
 
 #[cfg(test)]

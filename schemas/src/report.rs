@@ -8,7 +8,7 @@ use crate::baseline::PatchRecord;
 use crate::command::{PatchOperation, RebootOption};
 use crate::envelope::Message;
 use crate::ids::{BaselineId, CommandId, NodeId};
-use crate::node::NodeFacts;
+use crate::node::{NodeFacts, NodePolicy};
 
 /// Characters of standard output a step keeps (SSM: 24,000).
 pub const OUTPUT_CHARS_MAX: usize = 24_000;
@@ -24,6 +24,13 @@ pub struct NodeConnected {
     pub address: String,
     /// Differs for each connection.
     pub session: String,
+    /// What the machine looks like, see [`crate::registration::Registration::fingerprint`]; absent
+    /// from nodes that never registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// What the node takes at all, by its own policy; absent when it takes everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<NodePolicy>,
 }
 
 impl Message for NodeConnected {

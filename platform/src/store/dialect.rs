@@ -51,6 +51,16 @@ impl Dialect {
         }
     }
 
+    /// A statement that keeps every other writer from a table until the transaction ends. None on
+    /// SQLite, where a writing transaction is alone.
+    #[must_use]
+    pub fn table_lock(self, table: &str) -> Option<String> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some(format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")),
+        }
+    }
+
     /// A table expression over a JSON array of objects bound as parameter `$parameter`.
     ///
     /// One statement thereby takes a batch of any size, on both databases.

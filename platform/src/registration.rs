@@ -1,0 +1,209 @@
+//! Registering a machine as a node, and cutting a node off.
+//!
+//! Both are one transaction. A registration that is repeated because its answer was lost gives the
+//! same node; a node that was cut off never comes back under its id or its key.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
+use patchwave_engine::registration::NotAdmitted;
+use patchwave_schemas::NodeId;
+use patchwave_schemas::node::NodeFacts;
+use patchwave_schemas::registration::{CODE_CHARS_MAX, FINGERPRINT_CHARS_MAX, Registration};
+use uuid::Uuid;
+
+use crate::Class;
+use crate::secrets::MasterKey;
+use crate::store::activations::Activation;
+use crate::store::identities::Identity;
+use crate::store::{self, Tx};
+
+/// Bytes of an Ed25519 public key.
+const PUBLIC_KEY_BYTES: usize = 32;
+
+/// Why a machine was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrationError {
+    /// There is no such activation, or the code is not its own. Which of both is not told.
+    #[error("the activation id and code do not belong together, or the activation was deleted")]
+    NoSuchActivation,
+    /// The activation admits nobody any more.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// A field that cannot be used.
+    #[error("{field} is {value}; allowed is {allowed}")]
+    Field {
+        /// Its name.
+        field: &'static str,
+        /// What was given, shortened.
+        value: String,
+        /// What would have been accepted.
+        allowed: &'static str,
+    },
+    /// The key is another node's, or one that was cut off.
+    #[error("this public key was registered before; make a new one")]
+    KeyInUse,
+    /// The node that asks to keep its id is not registered, or did not prove that it is that node.
+    #[error("node {node} cannot be bound to another machine: {reason}")]
+    NotRebound {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl RegistrationError {
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Store(error) => error.class(),
+            _ => Class::Rejected,
+        }
+    }
+}
+
+/// What became of a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The node's identity as it is stored.
+    pub identity: Identity,
+    /// What was done, for the record.
+    pub kind: Kind,
+}
+
+/// What a registration did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A new node.
+    New,
+    /// The same machine asked again: nothing changed.
+    Repeated,
+    /// A node keeps its id with another key and fingerprint.
+    Rebound,
+}
+
+/// The MAC under which an activation's code is kept.
+#[must_use]
+pub fn code_mac(master: &MasterKey, activation: Uuid, code: &str) -> String {
+    master.mac(&[b"activation code", activation.as_bytes(), code.as_bytes()])
+}
+
+/// Registers a machine.
+///
+/// `proven` says whether the proof of [`Registration::rebind`] was checked and holds; it is given
+/// by whoever knows the node's present key.
+///
+/// # Errors
+/// [`RegistrationError`]; the caller drops the transaction.
+pub async fn register(
+    tx: &mut Tx,
+    master: &MasterKey,
+    registration: &Registration,
+    proven: bool,
+    now: Timestamp,
+) -> Result<Outcome, RegistrationError> {
+    check(registration)?;
+    let activation = activation(tx, master, registration).await?;
+    if let Some(known) = tx.lock_identity_by_key(&registration.public_key).await? {
+        let same = known.is_registered()
+            && known.activation_id == activation.activation_id
+            && known.fingerprint == registration.fingerprint;
+        return if same {
+            Ok(Outcome { identity: known, kind: Kind::Repeated })
+        } else {
+            Err(RegistrationError::KeyInUse)
+        };
+    }
+    activation.allowance.admit(now)?;
+    let (node_id, kind) = match &registration.rebind {
+        None => (NodeId::random(), Kind::New),
+        Some(rebind) => {
+            let node = rebind.node_id.clone();
+            let refused = |reason| RegistrationError::NotRebound { node: node.clone(), reason };
+            let known = tx.lock_identity(&node).await?.ok_or_else(|| refused("it never registered"))?;
+            if !known.is_registered() {
+                return Err(refused("it was deregistered"));
+            }
+            if !proven {
+                return Err(refused("it did not prove that it has the node's key"));
+            }
+            (node, Kind::Rebound)
+        }
+    };
+    let identity = Identity {
+        node_id,
+        public_key: registration.public_key.clone(),
+        fingerprint: registration.fingerprint.clone(),
+        activation_id: activation.activation_id,
+        name: activation.default_instance_name.clone(),
+        iam_role: activation.iam_role.clone(),
+        registered_at: now,
+        deregistered_at: None,
+    };
+    tx.put_identity(&identity).await?;
+    tx.count_registration(activation.activation_id).await?;
+    if kind == Kind::New {
+        tx.put_node(&facts(&identity.node_id, registration, &activation), now).await?;
+    }
+    Ok(Outcome { identity, kind })
+}
+
+async fn activation(
+    tx: &mut Tx,
+    master: &MasterKey,
+    registration: &Registration,
+) -> Result<Activation, RegistrationError> {
+    let id: Uuid = registration.activation_id.parse().map_err(|_| RegistrationError::NoSuchActivation)?;
+    let found = tx.lock_activation(id).await?.ok_or(RegistrationError::NoSuchActivation)?;
+    let given = code_mac(master, id, &registration.activation_code);
+    // Both are MACs: how far they agree says nothing about the code.
+    if given == found.code_mac { Ok(found) } else { Err(RegistrationError::NoSuchActivation) }
+}
+
+fn facts(node: &NodeId, registration: &Registration, activation: &Activation) -> NodeFacts {
+    NodeFacts {
+        node_id: node.clone(),
+        computer_name: registration.computer_name.clone(),
+        operating_system: registration.operating_system,
+        platform_name: registration.platform_name.clone(),
+        platform_version: registration.platform_version.clone(),
+        agent_version: registration.agent_version.clone(),
+        ip_address: None,
+        simulated: false,
+        tags: activation.tags.clone(),
+    }
+}
+
+fn check(registration: &Registration) -> Result<(), RegistrationError> {
+    let bad = |field, value: String, allowed| Err(RegistrationError::Field { field, value, allowed });
+    let key = BASE64.decode(&registration.public_key).unwrap_or_default();
+    if key.len() != PUBLIC_KEY_BYTES {
+        return bad("public_key", format!("{} bytes", key.len()), "32 bytes of an Ed25519 key in base64");
+    }
+    // The code itself is never told.
+    if registration.activation_code.len() > CODE_CHARS_MAX {
+        return bad("activation_code", format!("{} bytes", registration.activation_code.len()), "up to 250 bytes");
+    }
+    let length = registration.fingerprint.chars().count();
+    if length == 0 || length > FINGERPRINT_CHARS_MAX || registration.fingerprint.chars().any(char::is_control) {
+        return bad("fingerprint", format!("{length} characters"), "1 to 128 characters without control characters");
+    }
+    let texts = [
+        ("computer_name", &registration.computer_name),
+        ("platform_name", &registration.platform_name),
+        ("platform_version", &registration.platform_version),
+        ("agent_version", &registration.agent_version),
+    ];
+    for (field, text) in texts {
+        if text.chars().count() > 256 || text.chars().any(char::is_control) {
+            let shown: String = text.chars().take(40).collect();
+            return bad(field, format!("{shown:?}"), "up to 256 characters without control characters");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,358 @@
+//! The control plane's signature on what nodes are told.
+//!
+//! Every process that publishes to nodes has a [`Signer`]. Keys live in the store, their private
+//! halves sealed with the master key; a signer reads them again every so often, and so learns of a
+//! rotation without being told. A key signs from an instant on that lies after its making, and its
+//! predecessor stays valid for a while after that: nodes accept both, and learn of the new one
+//! because the old one vouches for it.
+//!
+//! Which text is signed is in [`patchwave_schemas::signing`].
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::{SignedDuration, Timestamp};
+use patchwave_schemas::signing::{VerificationKey, endorsed_text, signed_text};
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+use crate::Class;
+use crate::secrets::{MasterKey, SecretError, hex};
+use crate::store::signing_keys::StoredKey;
+use crate::store::{self, Store, Tx};
+
+/// How long a signer goes by what it read: well below the time between the making of a key and its
+/// first signature.
+const READ_EVERY: SignedDuration = SignedDuration::from_secs(30);
+/// Bytes of a public key of which the name is made.
+const NAME_BYTES: usize = 8;
+
+/// Time between the making of a key and its first signature, when nothing is said: nodes ask for
+/// keys once an hour.
+pub const SIGNS_AFTER_DEFAULT: SignedDuration = SignedDuration::from_hours(2);
+/// Time for which the signatures of a predecessor stay valid, when nothing is said.
+pub const RETIRES_AFTER_DEFAULT: SignedDuration = SignedDuration::from_hours(24);
+
+/// Why nothing could be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningError {
+    /// The keys could not be read.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A key could not be opened or made.
+    #[error("signing key: {0}")]
+    Secret(#[from] SecretError),
+    /// What was sealed is no key.
+    #[error("signing key `{key_id}` is not an Ed25519 key")]
+    NotAKey {
+        /// Its name.
+        key_id: String,
+    },
+    /// No key may sign now.
+    #[error("every signing key has retired; make one with `patchwave signing-key rotate`")]
+    AllRetired,
+    /// There is no key of that name.
+    #[error("there is no signing key `{key_id}`")]
+    Unknown {
+        /// The name.
+        key_id: String,
+    },
+    /// The key that signs now was to be retired.
+    #[error("signing key `{key_id}` signs now; rotate first")]
+    InUse {
+        /// Its name.
+        key_id: String,
+    },
+}
+
+impl SigningError {
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Secret(_) | Self::NotAKey { .. } | Self::AllRetired => Class::Fatal,
+            Self::Unknown { .. } | Self::InUse { .. } => Class::Rejected,
+        }
+    }
+}
+
+/// A key that may sign.
+pub struct SigningKey {
+    key_id: String,
+    pair: Ed25519KeyPair,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+impl SigningKey {
+    /// Its name, for the attribute `keyid`.
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Signs a message of this type with these bytes as `data`; for the attribute `signature`.
+    #[must_use]
+    pub fn sign(&self, message_type: &str, data: &[u8]) -> String {
+        BASE64.encode(self.pair.sign(&signed_text(message_type, data)))
+    }
+}
+
+/// Signs with whichever key is to sign now.
+#[derive(Debug)]
+pub struct Signer {
+    store: Store,
+    master: Arc<MasterKey>,
+    read: RwLock<Option<(Timestamp, Arc<SigningKey>)>>,
+}
+
+impl Signer {
+    /// A signer with the keys of this store.
+    #[must_use]
+    pub fn new(store: Store, master: Arc<MasterKey>) -> Self {
+        Self { store, master, read: RwLock::default() }
+    }
+
+    /// The key that signs now. The first caller of all makes the first key.
+    ///
+    /// # Errors
+    /// [`SigningError`]. A store that is away is no reason to stop signing: what was read stays in
+    /// use until it is back.
+    pub async fn key(&self, now: Timestamp) -> Result<Arc<SigningKey>, SigningError> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, key)) = &read
+            && now.duration_since(*at) < READ_EVERY
+        {
+            return Ok(Arc::clone(key));
+        }
+        let fresh = match self.read_keys(now).await {
+            Ok(fresh) => fresh,
+            Err(error) if error.class() == Class::Transient => match read {
+                Some((_, key)) => return Ok(key),
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
+        *self.read.write().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&fresh)));
+        Ok(fresh)
+    }
+
+    async fn read_keys(&self, now: Timestamp) -> Result<Arc<SigningKey>, SigningError> {
+        let mut keys = self.store.signing_keys().await?;
+        if keys.is_empty() {
+            let mut tx = self.store.begin().await?;
+            keys = tx.lock_signing_keys().await?;
+            if keys.is_empty() {
+                let first = new_key(&self.master, None, now, now)?;
+                tx.add_signing_key(&first).await?;
+                tx.commit().await?;
+                keys.push(first);
+            }
+        }
+        let current = current(&keys, now).ok_or(SigningError::AllRetired)?;
+        Ok(Arc::new(opened(&self.master, current)?))
+    }
+}
+
+/// The key that signs at an instant: the latest one whose time has come.
+#[must_use]
+pub fn current(keys: &[StoredKey], now: Timestamp) -> Option<&StoredKey> {
+    keys.iter().filter(|key| key.signs_from <= now && key.is_valid(now)).max_by_key(|key| key.signs_from)
+}
+
+/// Every key as nodes see it.
+#[must_use]
+pub fn verification_keys(keys: &[StoredKey], now: Timestamp) -> Vec<VerificationKey> {
+    let seen = |key: &StoredKey| VerificationKey {
+        key_id: key.key_id.clone(),
+        public_key: key.public_key.clone(),
+        endorsed_by: key.endorsed_by.clone(),
+        endorsement: key.endorsement.clone(),
+        valid: key.is_valid(now),
+    };
+    keys.iter().map(seen).collect()
+}
+
+/// Makes a key that signs from `now + signs_after` on, and lets every other one retire
+/// `retires_after` later. Two keys are valid in between, and nothing is refused.
+///
+/// Where no key is left to vouch for the new one, nodes accept it only by registering again.
+///
+/// # Errors
+/// [`SigningError`]; the caller drops the transaction.
+pub async fn rotate(
+    tx: &mut Tx,
+    master: &MasterKey,
+    signs_after: SignedDuration,
+    retires_after: SignedDuration,
+    now: Timestamp,
+) -> Result<StoredKey, SigningError> {
+    let keys = tx.lock_signing_keys().await?;
+    let signs_from = later(now, signs_after);
+    let endorser = keys.iter().filter(|key| key.is_valid(now)).max_by_key(|key| key.signs_from);
+    let new = new_key(master, endorser, signs_from, now)?;
+    tx.add_signing_key(&new).await?;
+    let retires_at = later(signs_from, retires_after);
+    for key in keys.iter().filter(|key| key.retires_at.is_none_or(|at| at > retires_at)) {
+        tx.retire_signing_key(&key.key_id, retires_at).await?;
+    }
+    Ok(new)
+}
+
+/// Ends the validity of a key at once: one that somebody else may have.
+///
+/// # Errors
+/// [`SigningError::Unknown`], [`SigningError::InUse`], [`SigningError::Store`].
+pub async fn retire(tx: &mut Tx, key_id: &str, now: Timestamp) -> Result<(), SigningError> {
+    let keys = tx.lock_signing_keys().await?;
+    if !keys.iter().any(|key| key.key_id == key_id) {
+        return Err(SigningError::Unknown { key_id: key_id.to_owned() });
+    }
+    if current(&keys, now).is_some_and(|key| key.key_id == key_id) {
+        return Err(SigningError::InUse { key_id: key_id.to_owned() });
+    }
+    tx.retire_signing_key(key_id, now).await?;
+    Ok(())
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+fn purpose(key_id: &str) -> String {
+    format!("signing key {key_id}")
+}
+
+fn opened(master: &MasterKey, key: &StoredKey) -> Result<SigningKey, SigningError> {
+    let document = master.open(&purpose(&key.key_id), &key.sealed)?;
+    let not_a_key = |_| SigningError::NotAKey { key_id: key.key_id.clone() };
+    Ok(SigningKey { key_id: key.key_id.clone(), pair: Ed25519KeyPair::from_pkcs8(&document).map_err(not_a_key)? })
+}
+
+fn new_key(
+    master: &MasterKey,
+    endorser: Option<&StoredKey>,
+    signs_from: Timestamp,
+    now: Timestamp,
+) -> Result<StoredKey, SigningError> {
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| SecretError::NoRandomness)?;
+    let not_a_key = |_| SigningError::NotAKey { key_id: "of its own making".to_owned() };
+    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(not_a_key)?;
+    let public = pair.public_key().as_ref();
+    let digest = ring::digest::digest(&ring::digest::SHA256, public);
+    let key_id = format!("sk-{}", hex(&digest.as_ref()[..NAME_BYTES]));
+    let public_key = BASE64.encode(public);
+    let endorsement = match endorser {
+        Some(endorser) => {
+            let signature = opened(master, endorser)?.pair.sign(&endorsed_text(&key_id, &public_key));
+            Some((endorser.key_id.clone(), BASE64.encode(signature)))
+        }
+        None => None,
+    };
+    let (endorsed_by, endorsement) = endorsement.unzip();
+    Ok(StoredKey {
+        sealed: master.seal(&purpose(&key_id), document.as_ref())?,
+        key_id,
+        public_key,
+        endorsed_by,
+        endorsement,
+        created_at: now,
+        signs_from,
+        retires_at: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ring::signature::{ED25519, UnparsedPublicKey};
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).expect("a small number")
+    }
+
+    fn verifies(public_key: &str, text: &[u8], signature: &str) -> bool {
+        let (key, signature) = (BASE64.decode(public_key).expect("base64"), BASE64.decode(signature).expect("base64"));
+        UnparsedPublicKey::new(&ED25519, key).verify(text, &signature).is_ok()
+    }
+
+    async fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite://{}/store.db", directory.path().display());
+        (directory, Store::open(&url).await.expect("a store"))
+    }
+
+    #[tokio::test]
+    async fn what_is_signed_verifies_with_the_published_key() {
+        let (_directory, store) = store().await;
+        let master = Arc::new(MasterKey::from_bytes(&[1; 32]));
+        let key = Signer::new(store.clone(), Arc::clone(&master)).key(at(10)).await.expect("the first key");
+        let published = verification_keys(&store.signing_keys().await.expect("keys"), at(10));
+        assert_eq!(published.len(), 1);
+        assert!(published[0].valid && published[0].key_id == key.key_id());
+        let signature = key.sign("t.v1", b"{}");
+        assert!(verifies(&published[0].public_key, &signed_text("t.v1", b"{}"), &signature));
+        assert!(!verifies(&published[0].public_key, &signed_text("t.v1", b"{ }"), &signature));
+        let again = Signer::new(store.clone(), master).key(at(10)).await.expect("the same key");
+        assert_eq!(again.key_id(), key.key_id());
+    }
+
+    #[tokio::test]
+    async fn keys_rotate_without_a_gap() {
+        let (_directory, store) = store().await;
+        let master = Arc::new(MasterKey::from_bytes(&[1; 32]));
+        let first = Signer::new(store.clone(), Arc::clone(&master)).key(at(0)).await.expect("a key");
+        let mut tx = store.begin().await.expect("a transaction");
+        let hour = SignedDuration::from_hours(1);
+        let second = rotate(&mut tx, &master, hour, hour, at(0)).await.expect("rotated");
+        tx.commit().await.expect("committed");
+
+        let keys = store.signing_keys().await.expect("keys");
+        let endorsement = second.endorsement.as_deref().expect("the first vouches for it");
+        assert_eq!(second.endorsed_by.as_deref(), Some(first.key_id()));
+        assert!(verifies(&keys[0].public_key, &endorsed_text(&second.key_id, &second.public_key), endorsement));
+        for (second_of_time, signs, valid) in [
+            (0, first.key_id(), 2),
+            (3_599, first.key_id(), 2),
+            (3_600, second.key_id.as_str(), 2),
+            (7_199, second.key_id.as_str(), 2),
+            (7_200, second.key_id.as_str(), 1),
+        ] {
+            let now = at(second_of_time);
+            assert_eq!(current(&keys, now).map(|key| key.key_id.as_str()), Some(signs), "at {second_of_time}");
+            assert_eq!(verification_keys(&keys, now).iter().filter(|key| key.valid).count(), valid);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_key_in_use_cannot_be_retired_and_others_can_at_once() {
+        let (_directory, store) = store().await;
+        let master = Arc::new(MasterKey::from_bytes(&[1; 32]));
+        let first = Signer::new(store.clone(), Arc::clone(&master)).key(at(0)).await.expect("a key");
+        let mut tx = store.begin().await.expect("a transaction");
+        assert!(matches!(retire(&mut tx, first.key_id(), at(0)).await, Err(SigningError::InUse { .. })));
+        assert!(matches!(retire(&mut tx, "sk-0", at(0)).await, Err(SigningError::Unknown { .. })));
+        rotate(&mut tx, &master, SignedDuration::ZERO, SignedDuration::from_hours(1), at(0)).await.expect("rotated");
+        retire(&mut tx, first.key_id(), at(1)).await.expect("retired");
+        tx.commit().await.expect("committed");
+        let keys = store.signing_keys().await.expect("keys");
+        assert!(!keys.iter().any(|key| key.key_id == first.key_id() && key.is_valid(at(1))));
+    }
+
+    #[tokio::test]
+    async fn another_master_key_signs_nothing() {
+        let (_directory, store) = store().await;
+        let master = Arc::new(MasterKey::from_bytes(&[1; 32]));
+        Signer::new(store.clone(), master).key(at(0)).await.expect("a key");
+        let other = Signer::new(store, Arc::new(MasterKey::from_bytes(&[2; 32])));
+        assert!(matches!(other.key(at(0)).await, Err(SigningError::Secret(_))));
+    }
+}
