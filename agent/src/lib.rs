@@ -4,7 +4,9 @@
 //! [`transport`] talks, [`runtime`] drives them. [`simulate`] puts made-up nodes through the same
 //! path. Nothing here knows the store or the control plane's rules.
 
+pub mod credentials;
 pub mod execute;
+pub mod fingerprint;
 pub mod identity;
 pub mod journal;
 pub mod node;
@@ -14,6 +16,7 @@ pub mod run;
 pub mod runtime;
 pub mod simulate;
 pub mod transport;
+pub mod trust;
 
 pub use node::{Effect, NodeCore, Policy};
 pub use runtime::{Agent, AgentHandle, AgentNode, AgentOptions};

@@ -90,7 +90,8 @@ fn this_node(options: &Options) -> anyhow::Result<AgentNode> {
         facts,
         runner: Arc::new(runner),
         journal: Box::new(FileJournal::open(state_dir.join("journal.jsonl"))?),
-        policy: Policy { scan_only: options.scan_only },
+        policy: Policy::scan_only(options.scan_only),
+        fingerprint: None,
         online: true,
     })
 }
@@ -98,7 +99,7 @@ fn this_node(options: &Options) -> anyhow::Result<AgentNode> {
 fn simulated(options: &Options) -> Vec<AgentNode> {
     let simulation = Simulation::new(options.simulation.to_options(&options.tags));
     simulation.set_bad_patch(options.simulation.bad_patch.clone());
-    simulation.nodes(Policy { scan_only: options.scan_only })
+    simulation.nodes(Policy::scan_only(options.scan_only))
 }
 
 async fn stop_on_signal(stop: CancellationToken) {

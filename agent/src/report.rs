@@ -5,13 +5,22 @@
 use jiff::Timestamp;
 use patchwave_schemas::envelope::{CloudEvent, Message};
 use patchwave_schemas::ids::derived_uuid;
-use patchwave_schemas::node::NodeFacts;
+use patchwave_schemas::node::{NodeFacts, NodePolicy};
 use patchwave_schemas::report::{InvocationFinished, InvocationProgressed, NodeConnected, NodeHeartbeat, NodeScanned};
 use patchwave_schemas::topology::routing_key;
 use patchwave_schemas::{CommandId, NodeId};
 use uuid::Uuid;
 
 use crate::journal::Finished;
+
+/// What a node says with its hello besides its facts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Introduction {
+    /// What its machine looks like; absent where nothing registered.
+    pub fingerprint: Option<String>,
+    /// What it takes at all; absent when that is everything.
+    pub policy: Option<NodePolicy>,
+}
 
 /// A message for the reports exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +52,20 @@ impl Report {
 
     /// The node is connected.
     #[must_use]
-    pub fn connected(facts: &NodeFacts, address: &str, session: &str, now: Timestamp) -> Self {
-        let data = NodeConnected { facts: facts.clone(), address: address.to_owned(), session: session.to_owned() };
+    pub fn connected(
+        facts: &NodeFacts,
+        introduction: &Introduction,
+        address: &str,
+        session: &str,
+        now: Timestamp,
+    ) -> Self {
+        let data = NodeConnected {
+            facts: facts.clone(),
+            address: address.to_owned(),
+            session: session.to_owned(),
+            fingerprint: introduction.fingerprint.clone(),
+            policy: introduction.policy.clone(),
+        };
         Self::new(&facts.node_id, session, now, data)
     }
 

@@ -118,6 +118,7 @@ pub(crate) async fn embedded(figures: &mut Figures, nodes: usize, repeats: usize
         bus: Arc::clone(&bus) as Arc<dyn Bus>,
         topics: Arc::new(EmbeddedTopics::new()),
         master_key: Arc::new(MasterKey::ephemeral()?),
+        signer: None,
     };
     let shutdown = CancellationToken::new();
     let workers = tokio::spawn({

@@ -157,6 +157,7 @@ pub(crate) async fn fan_out(figures: &mut Figures, nodes: usize, repeats: usize)
         bus: Arc::new(Watched { bus, last: Arc::clone(&last) }),
         topics: Arc::new(RedisTopics::connect(&place.redis_url).await?),
         master_key: Arc::new(MasterKey::ephemeral()?),
+        signer: None,
     };
     let shutdown = CancellationToken::new();
     let workers = tokio::spawn({

@@ -49,7 +49,7 @@ pub fn nodes(config: &InProcessNodes, state_dir: &Path) -> anyhow::Result<Vec<Ag
             );
         }
         info!(node.id = %id, may_install = local.may_install, "this machine is a node");
-        nodes.push(this_machine(id, local.tags.clone(), Policy { scan_only: !local.may_install }, state_dir)?);
+        nodes.push(this_machine(id, local.tags.clone(), Policy::scan_only(!local.may_install), state_dir)?);
     }
     if config.simulated > 0 {
         info!(nodes = config.simulated, "simulated nodes run in this process; nothing real happens on them");
@@ -88,6 +88,7 @@ pub fn this_machine(
         runner: Arc::new(runner),
         journal: Box::new(FileJournal::open(state_dir.join("journal.jsonl"))?),
         policy,
+        fingerprint: None,
         online: true,
     })
 }

@@ -17,6 +17,7 @@ use patchwave_platform::bus::Bus;
 use patchwave_platform::bus::amqp::AmqpBus;
 use patchwave_platform::bus::embedded::EmbeddedBus;
 use patchwave_platform::secrets::MasterKey;
+use patchwave_platform::signing::Signer;
 use patchwave_platform::store::Store;
 use patchwave_platform::topics::Topics;
 use patchwave_platform::topics::embedded::EmbeddedTopics;
@@ -51,6 +52,8 @@ pub struct Platform {
     pub topics: Arc<dyn Topics>,
     /// Opens what is sealed in the store.
     pub master_key: Arc<MasterKey>,
+    /// Signs what nodes are told.
+    pub signer: Arc<Signer>,
     /// Held while this process owns the data directory.
     _lock: Option<File>,
 }
@@ -75,7 +78,8 @@ impl Platform {
             let bus = Arc::new(EmbeddedBus::open(Some(&bus_file(config))).await?);
             (Arc::clone(&bus) as Arc<dyn Bus>, Some(bus))
         } else {
-            (Arc::new(AmqpBus::connect(config.bus.as_str(), role).await?), None)
+            let bus = AmqpBus::connect(config.bus.as_str(), role).await?;
+            (Arc::new(bus.trusting(config.trusted_bus_users.clone())), None)
         };
         let topics: Arc<dyn Topics> = if config.topics.is_embedded() {
             Arc::new(EmbeddedTopics::new())
@@ -85,7 +89,8 @@ impl Platform {
         for warning in bus.warnings().await {
             warn!("{warning}");
         }
-        Ok(Self { store, bus, embedded, topics, master_key, _lock: lock })
+        let signer = Arc::new(Signer::new(store.clone(), Arc::clone(&master_key)));
+        Ok(Self { store, bus, embedded, topics, master_key, signer, _lock: lock })
     }
 
     fn for_workers(&self) -> patchwave_workers::Context {
@@ -94,6 +99,7 @@ impl Platform {
             bus: Arc::clone(&self.bus),
             topics: Arc::clone(&self.topics),
             master_key: Arc::clone(&self.master_key),
+            signer: Some(Arc::clone(&self.signer)),
         }
     }
 

@@ -28,6 +28,8 @@ CREATE TABLE node_identities (
     deregistered_at BIGINT
 );
 CREATE UNIQUE INDEX node_identities_by_key ON node_identities (public_key);
+-- What every report is checked against; few.
+CREATE INDEX node_identities_cut_off ON node_identities (node_id) WHERE deregistered_at IS NOT NULL;
 CREATE INDEX node_identities_by_activation ON node_identities (activation_id);
 
 -- What a node takes by its own policy, as it said; NULL: everything.

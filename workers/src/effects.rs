@@ -11,6 +11,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
 use patchwave_platform::Class;
 use patchwave_platform::bus::{Outgoing, Published, Route};
+use patchwave_platform::signing::SigningKey;
 use patchwave_platform::store::commands::CommandPayload;
 use patchwave_platform::store::notifications::Notification;
 use patchwave_platform::store::outbox::OutboxMessage;
@@ -19,7 +20,7 @@ use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::command::{CancelInvocation, RunInvocation};
 use patchwave_schemas::envelope::SPEC_VERSION;
 use patchwave_schemas::ids::derived_uuid;
-use patchwave_schemas::{CloudEvent, CommandId, Message, NodeId};
+use patchwave_schemas::{CommandId, Message, NodeId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tracing::{debug, warn};
@@ -97,7 +98,8 @@ pub enum Order {
     Cancel,
 }
 
-/// [`RunInvocation`] with the parts that many nodes share already in JSON.
+/// [`RunInvocation`] with the parts that many nodes share already in JSON. What is signed is this
+/// text, so it is written once.
 #[derive(Serialize)]
 struct RunWire<'a> {
     command_id: CommandId,
@@ -117,7 +119,11 @@ struct EventWire<'a> {
     #[serde(rename = "type")]
     event_type: &'static str,
     time: Timestamp,
-    data: RunWire<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keyid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+    data: &'a RawValue,
 }
 
 /// What commands carry, read once for each command and worker.
@@ -139,13 +145,14 @@ impl Payloads {
     pub async fn messages(
         &mut self,
         store: &Store,
+        key: Option<&SigningKey>,
         deliveries: &[NodeDelivery],
         now: Timestamp,
     ) -> Result<Vec<Outgoing>, HandlerError> {
         let mut messages = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let payload = self.payload(store, delivery.command_id).await?;
-            messages.push(message(delivery, &payload, now));
+            messages.push(message(delivery, &payload, key, now));
         }
         Ok(messages)
     }
@@ -174,45 +181,43 @@ impl Payloads {
     }
 }
 
-fn message(delivery: &NodeDelivery, payload: &Payload, now: Timestamp) -> Outgoing {
+fn message(delivery: &NodeDelivery, payload: &Payload, key: Option<&SigningKey>, now: Timestamp) -> Outgoing {
     let (command, node) = (delivery.command_id, &delivery.node_id);
-    let route = Route::Node { address: delivery.address.clone() };
-    match &delivery.order {
+    // The id is the same for every delivery of one invocation.
+    let (message_type, id, data) = match &delivery.order {
         Order::Run { baseline_key, not_before, not_after } => {
-            // The same for every delivery of one invocation.
-            let id = derived_uuid("run invocation:", &format!("{command}/{node}"));
-            let event = EventWire {
-                specversion: SPEC_VERSION,
-                id,
-                source: "/patchwave/dispatcher",
-                event_type: RunInvocation::TYPE,
-                time: now,
-                data: RunWire {
-                    command_id: command,
-                    node_id: node,
-                    not_before: *not_before,
-                    not_after: *not_after,
-                    document: &payload.document,
-                    baseline: baseline_key.as_ref().and_then(|key| payload.baselines.get(key)).map(|raw| &**raw),
-                },
-            };
-            Outgoing {
-                route,
-                message_id: id,
-                message_type: RunInvocation::TYPE.to_owned(),
-                body: to_json(&event).into_bytes(),
-            }
+            let data = to_json(&RunWire {
+                command_id: command,
+                node_id: node,
+                not_before: *not_before,
+                not_after: *not_after,
+                document: &payload.document,
+                baseline: baseline_key.as_ref().and_then(|key| payload.baselines.get(key)).map(|raw| &**raw),
+            });
+            (RunInvocation::TYPE, derived_uuid("run invocation:", &format!("{command}/{node}")), data)
         }
         Order::Cancel => {
-            let id = derived_uuid("cancel invocation:", &format!("{command}/{node}"));
-            let data = CancelInvocation { command_id: command, node_id: node.clone() };
-            Outgoing {
-                route,
-                message_id: id,
-                message_type: CancelInvocation::TYPE.to_owned(),
-                body: CloudEvent::new(id, "/patchwave/dispatcher", now, data).to_bytes(),
-            }
+            let data = to_json(&CancelInvocation { command_id: command, node_id: node.clone() });
+            (CancelInvocation::TYPE, derived_uuid("cancel invocation:", &format!("{command}/{node}")), data)
         }
+    };
+    let signature = key.map(|key| key.sign(message_type, data.as_bytes()));
+    let data = RawValue::from_string(data).expect("just written as JSON");
+    let event = EventWire {
+        specversion: SPEC_VERSION,
+        id,
+        source: "/patchwave/dispatcher",
+        event_type: message_type,
+        time: now,
+        keyid: key.map(SigningKey::key_id),
+        signature,
+        data: &data,
+    };
+    Outgoing {
+        route: Route::Node { address: delivery.address.clone() },
+        message_id: id,
+        message_type: message_type.to_owned(),
+        body: to_json(&event).into_bytes(),
     }
 }
 
@@ -268,7 +273,13 @@ pub async fn publish(
 ) -> Result<Vec<NodeDelivery>, AnyError> {
     let Effects { outbox, deliveries, news } = effects;
     let mut outgoing: Vec<_> = outbox.iter().map(OutboxMessage::outgoing).collect();
-    outgoing.extend(payloads.messages(&context.store, &deliveries, now).await?);
+    if !deliveries.is_empty() {
+        let key = match &context.signer {
+            Some(signer) => Some(signer.key(now).await?),
+            None => None,
+        };
+        outgoing.extend(payloads.messages(&context.store, key.as_deref(), &deliveries, now).await?);
+    }
     let mut returned = Vec::new();
     if !outgoing.is_empty() {
         let published = context.bus.publish(&outgoing).await?;

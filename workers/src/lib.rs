@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use patchwave_platform::bus::Bus;
 use patchwave_platform::secrets::MasterKey;
+use patchwave_platform::signing::Signer;
 use patchwave_platform::store::Store;
 use patchwave_platform::topics::Topics;
 
@@ -40,6 +41,9 @@ pub struct Context {
     pub topics: Arc<dyn Topics>,
     /// Signs what is recorded, and opens the secrets that the store holds.
     pub master_key: Arc<MasterKey>,
+    /// Signs what nodes are told. None only where nobody verifies: in benchmarks that measure what
+    /// signing costs.
+    pub signer: Option<Arc<Signer>>,
 }
 
 /// Why a handler could not apply a batch. Nothing of the batch was stored.

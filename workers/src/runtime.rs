@@ -25,6 +25,7 @@ use patchwave_platform::store::Store;
 use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::envelope::DecodeError;
 use patchwave_schemas::topology::WorkQueue;
+use patchwave_schemas::{CloudEvent, Message, NodeId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
@@ -69,6 +70,23 @@ pub trait Handler: Send + Sync + 'static {
         batch: &[Self::Input],
         now: Timestamp,
     ) -> Result<Applied, HandlerError>;
+}
+
+/// Checks that a report about `node` comes from that node: it says so itself, and so does the bus.
+///
+/// # Errors
+/// [`DecodeError::OtherSpeaker`]: the report is buried.
+pub(crate) fn spoken_by<T: Message>(
+    delivery: &Delivery,
+    event: &CloudEvent<T>,
+    node: &NodeId,
+) -> Result<(), DecodeError> {
+    event.spoken_by(node)?;
+    if delivery.sender.may_speak_for(node) {
+        Ok(())
+    } else {
+        Err(DecodeError::OtherSpeaker { speaker: delivery.sender.to_string(), node: node.to_string() })
+    }
 }
 
 /// What a batch made.

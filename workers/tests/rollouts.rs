@@ -18,6 +18,7 @@ use patchwave_schemas::notification::NotificationRaised;
 use patchwave_schemas::report::{InvocationFinished, InvocationProgressed, NodeConnected, Outcome};
 use patchwave_schemas::topology::node_queue;
 use patchwave_schemas::{CloudEvent, CommandId, Message, NodeId};
+use patchwave_workers::dispatcher::Hello;
 use patchwave_workers::effects::Effects;
 use patchwave_workers::runtime::{Applied, Handler};
 use patchwave_workers::{collector, dispatcher};
@@ -47,7 +48,13 @@ fn hello(number: u128, session: &str) -> NodeConnected {
         simulated: true,
         tags: BTreeMap::new(),
     };
-    NodeConnected { facts, address: node_queue(&node(number), session), session: session.to_owned() }
+    NodeConnected {
+        facts,
+        address: node_queue(&node(number), session),
+        session: session.to_owned(),
+        fingerprint: None,
+        policy: None,
+    }
 }
 
 /// A store with connected nodes 0 to `nodes`.
@@ -227,7 +234,7 @@ async fn a_node_that_is_away_and_comes_back_is_told_each_time() {
         let returned = dispatcher::returned::apply(&world.store, &deliveries, at(10 * round + 2)).await.unwrap();
         assert_eq!(told(&returned), pairs(&[(&node(0), "Delayed")]));
         let session = format!("b{round}");
-        let back = Input::Connected(Box::new(hello(0, &session)));
+        let back = Input::Connected(Box::new(Hello { hello: hello(0, &session), registered: false }));
         let connected = world.dispatch(&[back], at(10 * round + 3)).await;
         assert_eq!(told(&connected.effects), pairs(&[(&node(0), "InProgress")]));
         deliveries = connected.effects.deliveries;
@@ -241,7 +248,8 @@ async fn a_node_that_comes_back_too_late_to_start_is_not_given_its_command() {
     let deliveries = world.dispatch(&[Input::Started(command)], at(1)).await.effects.deliveries;
     dispatcher::returned::apply(&world.store, &deliveries, at(2)).await.unwrap();
     // Reached within 60 s of its release, or not at all.
-    let connected = world.dispatch(&[Input::Connected(Box::new(hello(0, "b")))], at(62)).await;
+    let connected =
+        world.dispatch(&[Input::Connected(Box::new(Hello { hello: hello(0, "b"), registered: false }))], at(62)).await;
     assert_eq!(connected.effects.deliveries, []);
     assert_eq!(world.state(command, &node(0)).await, State::Ended(Ending::DeliveryTimedOut));
     assert!(world.store.command(command).await.unwrap().unwrap().rollout.is_finished());
@@ -250,7 +258,7 @@ async fn a_node_that_comes_back_too_late_to_start_is_not_given_its_command() {
 #[tokio::test]
 async fn a_late_hello_of_an_older_connection_does_not_keep_a_command_from_its_node() {
     let world = World::new(1).await;
-    world.dispatch(&[Input::Connected(Box::new(hello(0, "older")))], at(1)).await;
+    world.dispatch(&[Input::Connected(Box::new(Hello { hello: hello(0, "older"), registered: false }))], at(1)).await;
     let command = world.command("a", 1).await;
     let deliveries = world.dispatch(&[Input::Started(command)], at(2)).await.effects.deliveries;
     assert_eq!(deliveries[0].address, hello(0, "older").address);

@@ -21,6 +21,7 @@ use crate::execute::{Job, RebootPoint};
 use crate::journal::{Entry, Finished, Journal, JournalError, RunKey};
 use crate::report::Report;
 use crate::run::{self, Event, Run, Terms};
+use crate::trust::Distrust;
 
 mod compact;
 mod policy;
@@ -55,6 +56,8 @@ pub enum Effect {
     Report(Report),
     /// Call [`NodeCore::wake`] at this time.
     WakeAt(Timestamp),
+    /// A message names a key that is not known: the control plane may have a new one.
+    AskForKeys,
 }
 
 /// A run and what is needed to carry it on.
@@ -131,6 +134,9 @@ impl NodeCore {
     /// [`JournalError`] if the message could not be journaled; nothing has changed and it must
     /// not be acknowledged.
     pub fn handle(&mut self, body: &[u8], now: Timestamp) -> Result<Vec<Effect>, JournalError> {
+        if let Err(distrust) = self.policy.trust.check(body) {
+            return Ok(self.distrusted(&distrust));
+        }
         match self.decode(body) {
             Ok(Incoming::Run(invocation)) => self.received(*invocation, now),
             Ok(Incoming::Cancel(cancel)) => self.cancelled(&cancel, now),
@@ -138,6 +144,16 @@ impl NodeCore {
                 tracing::warn!(node.id = %self.node_id, %error, source = error_source(&error), "dropped an unreadable message");
                 Ok(Vec::new())
             }
+        }
+    }
+
+    /// Drops what nobody of trust signed. It is not answered: whoever forges messages learns nothing,
+    /// and cannot make this node say anything.
+    fn distrusted(&self, distrust: &Distrust) -> Vec<Effect> {
+        tracing::warn!(node.id = %self.node_id, error = %distrust, "dropped a message that is not to be trusted");
+        match distrust {
+            Distrust::UnknownKey { .. } => vec![Effect::AskForKeys],
+            _ => Vec::new(),
         }
     }
 

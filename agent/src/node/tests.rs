@@ -186,7 +186,7 @@ fn scan_only_node_refuses_all_else() {
         [(shell(), true), (patch(PatchOperation::Install), true), (patch(PatchOperation::Scan), false)]
     {
         let core = NodeCore::new(node(), Box::new(MemoryJournal::default()));
-        let mut core = core.with_policy(Policy { scan_only: true });
+        let mut core = core.with_policy(Policy::scan_only(true));
         let effects = core.handle(&bytes(invocation(1, action)), at(1)).expect("journaled");
         assert_eq!(starts(&effects).is_empty(), refused, "{effects:?}");
         assert_eq!(ends(&effects).iter().any(|end| end.outcome == Outcome::Refused), refused);

@@ -22,13 +22,14 @@ use super::{Agent, AgentOptions, Change};
 use crate::execute::{Control, StepRunner};
 use crate::journal::JournalError;
 use crate::node::{Effect, NodeCore};
-use crate::report::Report;
+use crate::report::{Introduction, Report};
 use crate::transport::{Attached, Transport};
 
 /// One node and what it is doing.
 pub(super) struct Slot {
     pub(super) core: NodeCore,
     pub(super) facts: NodeFacts,
+    pub(super) introduction: Introduction,
     pub(super) runner: Arc<dyn StepRunner>,
     pub(super) online: bool,
     /// Where it is reached, while it is.
@@ -71,13 +72,15 @@ impl Driver {
         let mut first_effects = Vec::new();
         let mut by_id = HashMap::with_capacity(agent.nodes.len());
         for (index, node) in agent.nodes.into_iter().enumerate() {
+            let policy = Some(node.policy.rules.clone()).filter(|rules| !rules.is_open());
+            let introduction = Introduction { fingerprint: node.fingerprint, policy };
             let (core, effects) = NodeCore::restart(node.facts.node_id.clone(), node.journal, node.policy, now)?;
             by_id.insert(node.facts.node_id.clone(), index);
             if !effects.is_empty() {
                 first_effects.push((index, effects));
             }
             let (facts, runner, online) = (node.facts, node.runner, node.online);
-            slots.push(Slot { core, facts, runner, online, attached: None, control: None });
+            slots.push(Slot { core, facts, introduction, runner, online, attached: None, control: None });
         }
         let heartbeats = Heartbeats::new(agent.options.heartbeat, slots.len());
         let (tell, news) = mpsc::unbounded_channel();

@@ -63,6 +63,7 @@ impl Driver {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Report(report) => self.say(index, report),
+                Effect::AskForKeys => self.options.ask_for_keys.notify_one(),
                 Effect::WakeAt(at) => self.wakes.push(Reverse((at, index))),
                 Effect::Kill(_) => {
                     if let Some(control) = &self.slots[index].control {

@@ -91,7 +91,13 @@ impl Driver {
     pub(super) fn greet(&mut self, index: usize, attached: Attached) {
         let slot = &mut self.slots[index];
         let Some(up) = &mut self.up else { return };
-        up.outbox.push(Report::connected(&slot.facts, &attached.address, &attached.session, Timestamp::now()));
+        up.outbox.push(Report::connected(
+            &slot.facts,
+            &slot.introduction,
+            &attached.address,
+            &attached.session,
+            Timestamp::now(),
+        ));
         up.outbox.extend(slot.core.unconfirmed());
         slot.attached = Some(attached);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use patchwave_schemas::NodeId;
 use patchwave_schemas::node::NodeFacts;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::StepRunner;
@@ -35,8 +35,10 @@ pub struct AgentNode {
     pub runner: Arc<dyn StepRunner>,
     /// What it remembers.
     pub journal: Box<dyn Journal>,
-    /// What it takes.
+    /// What it takes, and from whom.
     pub policy: Policy,
+    /// What its machine looks like, as it registered; absent where nothing registered.
+    pub fingerprint: Option<String>,
     /// Whether it connects. See [`AgentHandle::set_online`].
     pub online: bool,
 }
@@ -53,6 +55,8 @@ pub struct AgentOptions {
     pub reconnect_max: Duration,
     /// Shell command that restarts the node; see [`StepRunner::can_reboot`]. Default none.
     pub reboot_command: Option<String>,
+    /// Notified when a message names a key that is not known. Default: nobody is.
+    pub ask_for_keys: Arc<Notify>,
 }
 
 impl Default for AgentOptions {
@@ -62,6 +66,7 @@ impl Default for AgentOptions {
             stop_grace: Duration::from_secs(30),
             reconnect_max: pace::RECONNECT_MAX,
             reboot_command: None,
+            ask_for_keys: Arc::default(),
         }
     }
 }

@@ -163,7 +163,14 @@ fn host(directory: &std::path::Path, journal: MemoryJournal) -> AgentNode {
         packages: None,
         can_reboot: false,
     };
-    AgentNode { facts, runner: Arc::new(runner), journal: Box::new(journal), policy: Policy::default(), online: true }
+    AgentNode {
+        facts,
+        runner: Arc::new(runner),
+        journal: Box::new(journal),
+        policy: Policy::default(),
+        fingerprint: None,
+        online: true,
+    }
 }
 
 fn script(node: &NodeId, number: u128, timeout_seconds: u32, lines: &[&str]) -> RunInvocation {

@@ -216,7 +216,8 @@ impl Simulation {
             facts: self.facts(offset),
             runner: Arc::new(self.runner(offset)),
             journal: Box::new(MemoryJournal::default()),
-            policy,
+            policy: policy.clone(),
+            fingerprint: None,
             online: !self.is_offline(offset),
         };
         (0..self.options.count).map(node).collect()

@@ -107,6 +107,7 @@ impl Transport for AmqpTransport {
             connection,
             publisher,
             session: Uuid::new_v4().simple().to_string().into(),
+            user: authority.userinfo.username.clone(),
             shared_queue: self.shared_queue,
             sender,
             lost: lost.clone(),
@@ -121,6 +122,8 @@ struct AmqpLink {
     connection: lapin::Connection,
     publisher: Channel,
     session: Arc<str>,
+    /// Who this connection is logged in as; the broker lets it publish as nobody else.
+    user: String,
     shared_queue: bool,
     sender: mpsc::UnboundedSender<Incoming>,
     /// Cancelled when any consumer ends, because then the link is of no use.
@@ -272,6 +275,7 @@ impl AmqpLink {
                 .with_message_id(report.id.to_string().into())
                 .with_type(report.message_type.into())
                 .with_app_id("patchwave-agent".into())
+                .with_user_id(self.user.as_str().into())
                 // Persistent: what a node did must survive the broker.
                 .with_delivery_mode(2);
             self.publisher.basic_publish(

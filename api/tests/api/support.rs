@@ -165,6 +165,8 @@ impl Harness {
                 },
                 address: format!("patchwave.node.{number}"),
                 session: "s".to_owned(),
+                fingerprint: None,
+                policy: None,
             })
             .collect();
         let mut tx = self.store.begin().await.expect("a transaction");

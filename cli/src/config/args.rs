@@ -23,6 +23,12 @@ pub struct ConfigArgs {
     /// Message bus: `embedded` or amqp[s]://user:password@host:port/vhost [default: embedded]
     #[arg(long, value_name = "URL", env = "PATCHWAVE_BUS", hide_env_values = true)]
     pub bus: Option<String>,
+    /// Users of the broker that may speak for any node besides its own, several with commas [default: none]
+    #[arg(long, value_name = "USERS", env = "PATCHWAVE_TRUSTED_BUS_USERS", hide_env_values = true)]
+    pub trusted_bus_users: Option<String>,
+    /// The broker as nodes reach it, amqp[s]://host:port/vhost without a user [default: nodes use the gateway]
+    #[arg(long, value_name = "URL", env = "PATCHWAVE_NODE_BUS", hide_env_values = true)]
+    pub node_bus: Option<String>,
     /// Database: sqlite://path or postgres://user:password@host:port/database [default: in the data directory]
     #[arg(long, value_name = "URL", env = "PATCHWAVE_STORE", hide_env_values = true)]
     pub store: Option<String>,

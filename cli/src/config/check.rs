@@ -50,6 +50,8 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
     let store = keep(url(effective, Setting::Store, &in_data_dir(Setting::Store), role));
     let topics = keep(url(effective, Setting::Topics, effective.value(Setting::Topics), role));
     let artifacts = keep(url(effective, Setting::Artifacts, &in_data_dir(Setting::Artifacts), role));
+    let node_bus = node_bus(effective).map_err(|fault| faults.push(fault)).ok();
+    let mut keep = |result: Result<String, Fault>| result.map_err(|fault| faults.push(fault)).ok();
     let log = keep(log(effective));
     let listens = |setting| listen(effective, setting);
     let health_listen = match effective.value(Setting::HealthListen) {
@@ -68,6 +70,8 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
         data_dir: PathBuf::from(data_dir?),
         master_key_file: PathBuf::from(master_key_file?),
         bus: ServiceUrl::new(bus?),
+        trusted_bus_users: names(effective.value(Setting::TrustedBusUsers)),
+        node_bus: node_bus?,
         store: ServiceUrl::new(store?),
         topics: ServiceUrl::new(topics?),
         artifacts: ServiceUrl::new(artifacts?),
@@ -106,6 +110,29 @@ fn master_key_file(effective: &Effective, data_dir: Option<&str>) -> Result<Stri
         return Err(fault("is a directory".to_owned()));
     }
     path.into_os_string().into_string().map_err(|_| fault("the path is not UTF-8".to_owned()))
+}
+
+/// Names with commas between them.
+fn names(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// The broker as nodes reach it: each logs in as itself, so it names no user.
+fn node_bus(effective: &Effective) -> Result<Option<String>, Fault> {
+    let value = effective.value(Setting::NodeBus);
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let fault = |reason: &str| effective.fault(Setting::NodeBus, reason);
+    let url = Url::parse(value).map_err(|_| fault("not a URL"))?;
+    match (url.scheme(), url.host_str()) {
+        ("amqp" | "amqps", Some(host)) if !host.is_empty() => {}
+        _ => return Err(fault("not a broker's URL")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(fault("names a user"));
+    }
+    Ok(Some(value.to_owned()))
 }
 
 fn log(effective: &Effective) -> Result<String, Fault> {

@@ -51,6 +51,10 @@ pub struct Config {
     pub master_key_file: PathBuf,
     /// `embedded` or `amqp[s]://…`.
     pub bus: ServiceUrl,
+    /// Users of the broker that may speak for any node, besides the bus's own.
+    pub trusted_bus_users: Vec<String>,
+    /// `amqp[s]://…` without a user; nodes use the gateway when absent.
+    pub node_bus: Option<String>,
     /// `sqlite://…` or `postgres://…`.
     pub store: ServiceUrl,
     /// `embedded` or `redis[s]://…`.
@@ -89,6 +93,8 @@ impl Config {
             data_dir: directory.to_owned(),
             master_key_file: directory.join("master.key"),
             bus: embedded(),
+            trusted_bus_users: Vec::new(),
+            node_bus: None,
             store: ServiceUrl::new(format!("sqlite://{}", directory.join("patchwave.db").display())),
             topics: embedded(),
             artifacts: ServiceUrl::new(format!("file://{}", directory.join("artifacts").display())),

@@ -13,6 +13,10 @@ pub enum Setting {
     MasterKeyFile,
     /// The message bus.
     Bus,
+    /// Users of the broker that may speak for any node.
+    TrustedBusUsers,
+    /// The broker as nodes reach it.
+    NodeBus,
     /// The database.
     Store,
     /// Live notifications.
@@ -39,12 +43,14 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting, in the order of the reference file.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Listen,
         Self::HealthListen,
         Self::DataDir,
         Self::MasterKeyFile,
         Self::Bus,
+        Self::TrustedBusUsers,
+        Self::NodeBus,
         Self::Store,
         Self::Topics,
         Self::Artifacts,
@@ -67,6 +73,8 @@ impl Setting {
             Self::DataDir => "data_dir",
             Self::MasterKeyFile => "master_key_file",
             Self::Bus => "bus",
+            Self::TrustedBusUsers => "trusted_bus_users",
+            Self::NodeBus => "node_bus",
             Self::Store => "store",
             Self::Topics => "topics",
             Self::Artifacts => "artifacts",
@@ -90,6 +98,8 @@ impl Setting {
             Self::DataDir => "--data-dir",
             Self::MasterKeyFile => "--master-key-file",
             Self::Bus => "--bus",
+            Self::TrustedBusUsers => "--trusted-bus-users",
+            Self::NodeBus => "--node-bus",
             Self::Store => "--store",
             Self::Topics => "--topics",
             Self::Artifacts => "--artifacts",
@@ -113,6 +123,8 @@ impl Setting {
             Self::DataDir => "PATCHWAVE_DATA_DIR",
             Self::MasterKeyFile => "PATCHWAVE_MASTER_KEY_FILE",
             Self::Bus => "PATCHWAVE_BUS",
+            Self::TrustedBusUsers => "PATCHWAVE_TRUSTED_BUS_USERS",
+            Self::NodeBus => "PATCHWAVE_NODE_BUS",
             Self::Store => "PATCHWAVE_STORE",
             Self::Topics => "PATCHWAVE_TOPICS",
             Self::Artifacts => "PATCHWAVE_ARTIFACTS",
@@ -135,6 +147,8 @@ impl Setting {
             Self::DataDir => "a directory",
             Self::MasterKeyFile => "a file, readable by its owner alone",
             Self::Bus => "`embedded` or `amqp[s]://user:password@host:port/vhost`",
+            Self::TrustedBusUsers => "names of users of the broker, several with commas",
+            Self::NodeBus => "`amqp[s]://host:port/vhost` without a user, or nothing for the gateway",
             Self::Store => "`sqlite://path` or `postgres://user:password@host:port/database`",
             Self::Topics => "`embedded` or `redis[s]://host:port/db`",
             Self::Artifacts => "`file:///absolute/path`",

@@ -87,7 +87,7 @@ impl Fleet {
         let mut nodes: Vec<_> =
             self.simulations.iter().flat_map(|simulation| simulation.nodes(Policy::default())).collect();
         let tags = BTreeMap::from([("Patch Group".to_owned(), REAL_GROUP.to_owned())]);
-        let policy = Policy { scan_only: true };
+        let policy = Policy::scan_only(true);
         nodes.push(in_process::this_machine(self.this_machine.clone(), tags, policy, &self.state_dir)?);
         Ok(nodes)
     }

@@ -10,6 +10,7 @@
 //! New semantics belong into the contract suite in `tests/`, not into one adapter's tests.
 
 use async_trait::async_trait;
+use patchwave_schemas::NodeId;
 use patchwave_schemas::topology::WorkQueue;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -86,6 +87,42 @@ pub struct Delivery {
     pub redelivered: bool,
     /// On [`WorkQueue::Dead`]: the queue that gave it up and why.
     pub death: Option<Death>,
+    /// Who published it, as far as the bus vouches for that.
+    pub sender: Sender,
+}
+
+/// Who published a message. The bus's word, whatever the message says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sender {
+    /// A program of the control plane, or one that it trusts to speak for any node.
+    ControlPlane,
+    /// A node that is logged in as itself.
+    Node(NodeId),
+    /// Nobody vouches for it: a user that is neither, or a message that names none.
+    Unknown(String),
+}
+
+impl Sender {
+    /// Whether it may report about this node.
+    #[must_use]
+    pub fn may_speak_for(&self, node: &NodeId) -> bool {
+        match self {
+            Self::ControlPlane => true,
+            Self::Node(sender) => sender == node,
+            Self::Unknown(_) => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ControlPlane => f.write_str("the control plane"),
+            Self::Node(node) => write!(f, "{node}"),
+            Self::Unknown(user) if user.is_empty() => f.write_str("nobody in particular"),
+            Self::Unknown(user) => write!(f, "bus user `{user}`"),
+        }
+    }
 }
 
 /// Where a dead letter comes from.

@@ -2,7 +2,7 @@
 //!
 //! A row is never deleted: an id or a key that was given up does not come back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use patchwave_schemas::NodeId;
@@ -110,6 +110,30 @@ impl Tx {
             .map_err(Error::doing("read a node's identity"))?
             .map(|row| identity_of(&row))
             .transpose()
+    }
+
+    /// Which of these nodes were cut off.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn deregistered(&mut self, nodes: &[NodeId]) -> Result<HashSet<NodeId>, Error> {
+        if nodes.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let source = self.dialect().rows("wanted", 1, &[("node_id", Column::Text)]);
+        // Few rows ever match; the partial index holds just those.
+        let text = format!(
+            "SELECT node_id FROM node_identities
+             WHERE deregistered_at IS NOT NULL AND node_id IN (SELECT wanted.node_id FROM {source})"
+        );
+        sqlx::query(sql(text))
+            .bind(wanted(nodes))
+            .fetch_all(self.connection())
+            .await
+            .map_err(Error::doing("read which nodes were deregistered"))?
+            .iter()
+            .map(|row| parsed(row, "node_id"))
+            .collect()
     }
 
     /// The identities of some nodes; those that never registered are absent.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
-use patchwave_schemas::node::{NodeFacts, OperatingSystem};
+use patchwave_schemas::node::{NodeFacts, NodePolicy, OperatingSystem};
 use patchwave_schemas::report::NodeConnected;
 use patchwave_schemas::topology::HOST_QUEUE_PREFIX;
 use patchwave_schemas::{CommandId, NodeId};
@@ -20,6 +20,8 @@ pub struct Node {
     pub facts: NodeFacts,
     /// The queue its commands go to; `None` when it is known to be away.
     pub address: Option<String>,
+    /// What it takes at all, by its own policy; `None` when that is everything.
+    pub policy: Option<NodePolicy>,
     /// When it was first seen.
     pub registered_at: Timestamp,
     /// When it was last heard of.
@@ -42,7 +44,7 @@ const FORMER_CHARS_MAX: u32 = 400;
 
 /// The columns that [`node_of`] reads.
 pub(crate) const NODE_COLUMNS: &str = "node_id, computer_name, operating_system, platform_name, platform_version, \
-     agent_version, ip_address, simulated, tags, address, registered_at, last_contact_at";
+     agent_version, ip_address, simulated, tags, address, policy, registered_at, last_contact_at";
 
 /// A node from a row with [`NODE_COLUMNS`].
 pub(crate) fn node_of(row: &AnyRow) -> Result<Node, Error> {
@@ -59,6 +61,7 @@ pub(crate) fn node_of(row: &AnyRow) -> Result<Node, Error> {
             tags: from_json("nodes.tags", &get::<String>(row, "tags")?)?,
         },
         address: get(row, "address")?,
+        policy: get::<Option<String>>(row, "policy")?.map(|text| from_json("nodes.policy", &text)).transpose()?,
         registered_at: instant(get(row, "registered_at")?),
         last_contact_at: instant(get(row, "last_contact_at")?),
     })
@@ -81,6 +84,7 @@ struct FactsRow<'a> {
     tags: String,
     address: Option<Cow<'a, str>>,
     session: Option<Cow<'a, str>>,
+    policy: Option<String>,
 }
 
 /// PostgreSQL's text holds no NUL, and one node's odd name must not fail the others of its batch.
@@ -89,7 +93,7 @@ fn storable(text: &str) -> Cow<'_, str> {
 }
 
 impl<'a> FactsRow<'a> {
-    fn new(facts: &'a NodeFacts, link: Option<(&'a str, &'a str)>) -> Self {
+    fn new(facts: &'a NodeFacts, hello: Option<&'a NodeConnected>) -> Self {
         Self {
             node_id: &facts.node_id,
             computer_name: storable(&facts.computer_name),
@@ -100,13 +104,14 @@ impl<'a> FactsRow<'a> {
             ip_address: facts.ip_address.as_deref().map(storable),
             simulated: u8::from(facts.simulated),
             tags: to_json(&facts.tags),
-            address: link.map(|(address, _)| storable(address)),
-            session: link.map(|(_, session)| storable(session)),
+            address: hello.map(|hello| storable(&hello.address)),
+            session: hello.map(|hello| storable(&hello.session)),
+            policy: hello.and_then(|hello| hello.policy.as_ref()).map(|policy| storable(&to_json(policy)).into_owned()),
         }
     }
 }
 
-const FACTS: [(&str, Column); 11] = [
+const FACTS: [(&str, Column); 12] = [
     ("node_id", Column::Text),
     ("computer_name", Column::Text),
     ("operating_system", Column::Text),
@@ -118,6 +123,7 @@ const FACTS: [(&str, Column); 11] = [
     ("tags", Column::Text),
     ("address", Column::Text),
     ("session", Column::Text),
+    ("policy", Column::Text),
 ];
 
 impl Tx {
@@ -155,7 +161,7 @@ impl Tx {
                  ELSE substr(nodes.address || ' ' || replace(nodes.former_addresses, excluded.address || ' ', ''),
                              1, {FORMER_CHARS_MAX})
              END,
-             address = excluded.address, session = excluded.session, "
+             address = excluded.address, session = excluded.session, policy = excluded.policy, "
         );
         // A host's queue is not kept: it takes commands for nodes that have left it, too.
         // In rounds, as two rows of one node in one statement are an error; and all of them, as the
@@ -165,10 +171,7 @@ impl Tx {
             let mut seen = HashSet::new();
             let (round, later): (Vec<_>, Vec<_>) =
                 rest.into_iter().partition(|hello| seen.insert(&hello.facts.node_id));
-            let rows: Vec<_> = round
-                .into_iter()
-                .map(|hello| FactsRow::new(&hello.facts, Some((&hello.address, &hello.session))))
-                .collect();
+            let rows: Vec<_> = round.into_iter().map(|hello| FactsRow::new(&hello.facts, Some(hello))).collect();
             self.put_facts(&rows, "", &link, now).await?;
             rest = later;
         }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use patchwave_agent::execute::{Execution, ExecutionEnd, Job, Mode};
 use patchwave_agent::journal::MemoryJournal;
 use patchwave_agent::node::{Effect, NodeCore, Policy};
-use patchwave_agent::report::Report;
+use patchwave_agent::report::{Introduction, Report};
 use patchwave_schemas::CloudEvent;
 use patchwave_schemas::command::RunInvocation;
 use patchwave_schemas::node::{NodeFacts, OperatingSystem};
@@ -97,7 +97,7 @@ impl SimNode {
         let session = self.sessions.to_string();
         let address = node_queue(&self.facts.node_id, &session);
         self.address = Some(address.clone());
-        self.outgoing.push(Report::connected(&self.facts, &address, &session, now));
+        self.outgoing.push(Report::connected(&self.facts, &Introduction::default(), &address, &session, now));
         self.outgoing.extend(self.core.unconfirmed());
         address
     }
@@ -233,6 +233,8 @@ impl SimNode {
                 }
                 Effect::Report(report) => self.outgoing.push(report),
                 Effect::WakeAt(at) => self.wake_at.push(at),
+                // Nobody here signs with a key that is not known.
+                Effect::AskForKeys => {}
                 Effect::Reboot(_) => anyhow::bail!("nothing here needs a reboot"),
             }
         }

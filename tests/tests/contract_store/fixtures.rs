@@ -48,7 +48,13 @@ pub(crate) fn address(number: usize, session: &str) -> String {
 }
 
 pub(crate) fn hello(number: usize, session: &str, pairs: &[(&str, &str)]) -> NodeConnected {
-    NodeConnected { facts: facts(number, pairs), address: address(number, session), session: session.to_owned() }
+    NodeConnected {
+        facts: facts(number, pairs),
+        address: address(number, session),
+        session: session.to_owned(),
+        fingerprint: None,
+        policy: None,
+    }
 }
 
 pub(crate) async fn connect(store: &Store, hellos: &[NodeConnected], now: Timestamp) {

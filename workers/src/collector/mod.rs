@@ -15,6 +15,7 @@ use patchwave_platform::bus::Delivery;
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_platform::store::invocations::Change;
+use patchwave_platform::store::refused_reports::Refusal;
 use patchwave_schemas::envelope::{DecodeError, Head};
 use patchwave_schemas::report::{InvocationFinished, InvocationProgressed};
 use patchwave_schemas::topology::WorkQueue;
@@ -23,7 +24,7 @@ use tracing::warn;
 
 use crate::advance::{Moves, advance, ending_of, tell};
 use crate::effects::Effects;
-use crate::runtime::{Applied, Handler};
+use crate::runtime::{Applied, Handler, spoken_by};
 use crate::{HandlerError, news};
 
 /// Collects reports.
@@ -66,12 +67,12 @@ impl Handler for Collector {
         match Head::from_bytes(body)?.event_type.as_str() {
             InvocationFinished::TYPE => {
                 let event = CloudEvent::<InvocationFinished>::from_bytes(body)?;
-                event.spoken_by(&event.data.node_id)?;
+                spoken_by(delivery, &event, &event.data.node_id)?;
                 Ok(Input::Finished(Box::new(event.data)))
             }
             InvocationProgressed::TYPE => {
                 let event = CloudEvent::<InvocationProgressed>::from_bytes(body)?;
-                event.spoken_by(&event.data.node_id)?;
+                spoken_by(delivery, &event, &event.data.node_id)?;
                 Ok(Input::Progressed(event.data))
             }
             other => Err(DecodeError::UnknownType { found: other.to_owned() }),
@@ -93,16 +94,32 @@ impl Handler for Collector {
             .map(|(command, node, state, _)| ((command, node), state))
             .collect();
 
+        let speakers: BTreeSet<_> = keys.iter().map(|(_, node)| node.clone()).collect();
+        let cut_off = tx.deregistered(&speakers.into_iter().collect::<Vec<_>>()).await?;
+
+        let mut refused: BTreeMap<Refusal, u32> = BTreeMap::new();
+        let mut refuse = |reason| *refused.entry(reason).or_default() += 1;
         let mut changes: BTreeMap<(CommandId, NodeId), Change> = BTreeMap::new();
         let mut moves: HashMap<CommandId, Moves> = HashMap::new();
         for input in batch {
             let key = input.key();
+            if cut_off.contains(&key.1) {
+                warn!(command.id = %key.0, node.id = %key.1, "a report of a deregistered node is ignored");
+                refuse(Refusal::NotRegistered);
+                continue;
+            }
             let Some(state) = states.get_mut(&key) else {
                 // Nobody gave this node this command: a stray or forged report changes nothing.
                 warn!(command.id = %key.0, node.id = %key.1, "a report about an unknown invocation is ignored");
+                refuse(Refusal::UnknownInvocation);
                 continue;
             };
-            let Some(change) = judge(&key, *state, input) else { continue };
+            let Some(change) = judge(&key, *state, input) else {
+                if matches!(state, State::Ended(_)) {
+                    refuse(Refusal::Finished);
+                }
+                continue;
+            };
             if let State::Ended(ending) = change.state
                 && let Some(from) = state.place()
             {
@@ -116,6 +133,7 @@ impl Handler for Collector {
         }
         let changes: Vec<_> = changes.into_values().collect();
         tx.change_invocations(&changes, now).await?;
+        tx.count_refused_reports(&refused).await?;
 
         let mut effects = Effects::default();
         for locked in &mut rollouts {

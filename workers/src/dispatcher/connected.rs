@@ -6,18 +6,59 @@ use jiff::Timestamp;
 use patchwave_engine::invocation::State;
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::invocations::Release;
+use patchwave_platform::store::refused_reports::Refusal;
 use patchwave_schemas::CommandId;
 use patchwave_schemas::report::NodeConnected;
+use tracing::warn;
 
 use crate::HandlerError;
 use crate::advance::{cancel_order, run_order, wake};
 use crate::effects::Effects;
 
+/// A node's hello, and what the bus says about whoever published it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// What it says.
+    pub hello: NodeConnected,
+    /// Whether the node must have registered to be believed: it logged in as itself.
+    pub registered: bool,
+}
+
+/// Keeps the hellos of nodes that may speak: not those of nodes that were cut off or never
+/// registered, nor of a machine that is not the one that did.
+async fn admitted(tx: &mut Tx, hellos: &[Hello]) -> Result<Vec<NodeConnected>, HandlerError> {
+    let nodes: BTreeSet<_> = hellos.iter().map(|one| one.hello.facts.node_id.clone()).collect();
+    let identities = tx.identities(&nodes.into_iter().collect::<Vec<_>>()).await?;
+    let mut refused: BTreeMap<Refusal, u32> = BTreeMap::new();
+    let mut admitted = Vec::with_capacity(hellos.len());
+    for Hello { hello, registered } in hellos {
+        let node = &hello.facts.node_id;
+        let reason = match identities.get(node) {
+            Some(identity) if !identity.is_registered() => Some(Refusal::NotRegistered),
+            Some(identity) if *registered && hello.fingerprint.as_ref() != Some(&identity.fingerprint) => {
+                Some(Refusal::OtherFingerprint)
+            }
+            None if *registered => Some(Refusal::NotRegistered),
+            _ => None,
+        };
+        match reason {
+            None => admitted.push(hello.clone()),
+            Some(reason) => {
+                warn!(node.id = %node, reason = reason.name(), "a node's hello is refused");
+                *refused.entry(reason).or_default() += 1;
+            }
+        }
+    }
+    tx.count_refused_reports(&refused).await?;
+    Ok(admitted)
+}
+
 /// Records the nodes and repeats what is open for them.
 ///
 /// # Errors
 /// [`HandlerError`]; the caller drops the transaction.
-pub async fn apply(tx: &mut Tx, hellos: &[NodeConnected], now: Timestamp) -> Result<Effects, HandlerError> {
+pub async fn apply(tx: &mut Tx, hellos: &[Hello], now: Timestamp) -> Result<Effects, HandlerError> {
+    let hellos = &admitted(tx, hellos).await?;
     tx.nodes_connected(hellos, now).await?;
     let mut effects = Effects::default();
     let open = tx.open_commands().await?;

@@ -11,7 +11,7 @@ mod stop;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use patchwave_platform::bus::Delivery;
+use patchwave_platform::bus::{Delivery, Sender};
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_schemas::envelope::{DecodeError, Head};
@@ -22,7 +22,8 @@ use patchwave_schemas::{CloudEvent, CommandId, Message};
 
 use crate::HandlerError;
 use crate::effects::Effects;
-use crate::runtime::{Applied, Handler};
+use crate::runtime::{Applied, Handler, spoken_by};
+pub use connected::Hello;
 
 /// Dispatches commands to nodes.
 pub struct Dispatcher;
@@ -36,7 +37,7 @@ pub enum Input {
     /// A rollout is to be looked at.
     Check(CommandId),
     /// A node can be reached.
-    Connected(Box<NodeConnected>),
+    Connected(Box<Hello>),
 }
 
 #[async_trait]
@@ -59,11 +60,14 @@ impl Handler for Dispatcher {
             },
             NodeConnected::TYPE => {
                 let event = CloudEvent::<NodeConnected>::from_bytes(body)?;
-                event.spoken_by(&event.data.facts.node_id)?;
+                spoken_by(delivery, &event, &event.data.facts.node_id)?;
                 let hello = event.data;
                 hello.facts.check().map_err(|problem| DecodeError::Value { problem })?;
                 if is_node_address(&hello.address) {
-                    Ok(Input::Connected(Box::new(hello)))
+                    // Only a node that logs in as itself must have registered: who else is believed was
+                    // trusted with the bus.
+                    let registered = matches!(delivery.sender, Sender::Node(_));
+                    Ok(Input::Connected(Box::new(Hello { hello, registered })))
                 } else {
                     Err(unknown(&format!("{} with address {}", NodeConnected::TYPE, hello.address)))
                 }
@@ -78,7 +82,7 @@ impl Handler for Dispatcher {
         let hellos: Vec<_> = batch
             .iter()
             .filter_map(|input| match input {
-                Input::Connected(hello) => Some(NodeConnected::clone(hello)),
+                Input::Connected(hello) => Some(Hello::clone(hello)),
                 _ => None,
             })
             .collect();

@@ -1,20 +1,22 @@
 //! The inventory: which nodes there are, that they live, and what state their patches are in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use patchwave_platform::bus::Delivery;
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
+use patchwave_platform::store::refused_reports::Refusal;
 use patchwave_schemas::envelope::{DecodeError, Head};
 use patchwave_schemas::event::{NodeRemoved, NodeUpserted};
 use patchwave_schemas::report::{NodeHeartbeat, NodeScanned};
 use patchwave_schemas::topology::WorkQueue;
-use patchwave_schemas::{CloudEvent, Message};
+use patchwave_schemas::{CloudEvent, Message, NodeId};
+use tracing::warn;
 
 use crate::HandlerError;
-use crate::runtime::{Applied, Handler};
+use crate::runtime::{Applied, Handler, spoken_by};
 
 /// Keeps the inventory.
 pub struct Inventory;
@@ -42,12 +44,12 @@ impl Handler for Inventory {
         match Head::from_bytes(body)?.event_type.as_str() {
             NodeScanned::TYPE => {
                 let event = CloudEvent::<NodeScanned>::from_bytes(body)?;
-                event.spoken_by(&event.data.node_id)?;
+                spoken_by(delivery, &event, &event.data.node_id)?;
                 Ok(Input::Scanned(Box::new(event.data)))
             }
             NodeHeartbeat::TYPE => {
                 let event = CloudEvent::<NodeHeartbeat>::from_bytes(body)?;
-                event.spoken_by(&event.data.node_id)?;
+                spoken_by(delivery, &event, &event.data.node_id)?;
                 Ok(Input::Heartbeat(event.data))
             }
             NodeUpserted::TYPE => {
@@ -82,11 +84,25 @@ impl Handler for Inventory {
         changed.sort_by_key(|(node, _)| *node);
         let touched: BTreeSet<_> = changed.iter().map(|(node, _)| *node).chain(alive.iter().copied()).collect();
         let mut tx = store.begin().await?;
+        let cut_off = tx.deregistered(&touched.iter().map(|node| NodeId::clone(node)).collect::<Vec<_>>()).await?;
+        let mut refused: BTreeMap<Refusal, u32> = BTreeMap::new();
+        let spoken = reports.len();
+        reports.retain(|report| !cut_off.contains(&report.node_id));
+        alive.retain(|node| !cut_off.contains(*node));
+        if spoken > reports.len() {
+            warn!(reports = spoken - reports.len(), "scans of deregistered nodes are ignored");
+            refused.insert(Refusal::NotRegistered, u32::try_from(spoken - reports.len()).unwrap_or(u32::MAX));
+        }
+        tx.count_refused_reports(&refused).await?;
         if !changed.is_empty() {
             tx.lock_nodes(touched.into_iter()).await?;
         }
         for (node, facts) in changed {
             match facts {
+                // What was cut off does not come back under its old id.
+                Some(_) if cut_off.contains(node) => {
+                    warn!(node.id = %node, "an event about a deregistered node is ignored");
+                }
                 Some(facts) => tx.put_node(facts, now).await?,
                 None => {
                     tx.remove_node(node).await?;

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::death;
 use super::link::{ANSWER_PATIENCE, State};
 use super::publisher::{Publication, Publisher, broker};
-use super::topology;
+use super::{Vouched, topology};
 use crate::bus::{BusError, Consumer, Delivery, HELD_MAX, Verdict};
 use crate::telemetry::error_chain;
 
@@ -31,6 +31,7 @@ pub(super) struct AmqpConsumer {
     name: String,
     link: watch::Receiver<State>,
     publisher: Arc<Publisher>,
+    vouched: Arc<Vouched>,
     session: Option<Session>,
     opening: Option<JoinHandle<Option<Session>>>,
     /// The last tag handed out. Broker tags start at 1 again in each session; ours never repeat.
@@ -61,9 +62,10 @@ impl AmqpConsumer {
         connection_name: &str,
         link: watch::Receiver<State>,
         publisher: Arc<Publisher>,
+        vouched: Arc<Vouched>,
     ) -> Self {
         let name = format!("{connection_name}.{}", queue.role());
-        Self { queue, name, link, publisher, session: None, opening: None, last_tag: 0 }
+        Self { queue, name, link, publisher, vouched, session: None, opening: None, last_tag: 0 }
     }
 
     /// Starts consuming on the connection that is up, waiting for one. False when closed.
@@ -99,10 +101,11 @@ impl AmqpConsumer {
         let tag = session.base + delivery.delivery_tag;
         self.last_tag = tag;
         let death = (self.queue == WorkQueue::Dead).then(|| death::read(&delivery));
+        let sender = self.vouched.sender(delivery.properties.user_id().as_ref().map(ShortString::as_str));
         let held =
             Held { routing_key: delivery.routing_key, properties: delivery.properties, body: delivery.data.clone() };
         session.held.insert(tag, held);
-        Some(Delivery { tag, body: delivery.data, redelivered: delivery.redelivered, death })
+        Some(Delivery { tag, body: delivery.data, redelivered: delivery.redelivered, death, sender })
     }
 
     /// Publishes deliveries to the dead letters, each with its reason, and waits for the confirms.
@@ -112,7 +115,7 @@ impl AmqpConsumer {
             .iter()
             .filter_map(|(tag, reason)| {
                 let held = session.held.get(tag)?;
-                let properties = death::properties(held.properties.clone(), self.queue.name(), reason);
+                let properties = death::properties(&held.properties, self.queue.name(), reason);
                 Some(Publication {
                     exchange: DEAD_EXCHANGE,
                     routing_key: held.routing_key.as_str(),

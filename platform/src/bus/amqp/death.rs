@@ -14,12 +14,29 @@ const REASON_HEADER: &str = "x-patchwave-reason";
 const BROKER_HEADER: &str = "x-death";
 
 /// The properties of a message with the two headers of its burial.
-pub(super) fn properties(properties: BasicProperties, queue: &str, reason: &str) -> BasicProperties {
+pub(super) fn properties(properties: &BasicProperties, queue: &str, reason: &str) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
     headers.insert(QUEUE_HEADER.into(), AMQPValue::LongString(LongString::from(queue)));
     headers.insert(REASON_HEADER.into(), AMQPValue::LongString(LongString::from(reason)));
     // Whatever it was before, a dead letter must outlive the broker.
-    properties.with_headers(headers).with_delivery_mode(2)
+    let mut kept = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
+    // All but the user: the broker lets nobody publish as another, and this message is ours now.
+    if let Some(id) = properties.message_id() {
+        kept = kept.with_message_id(id.clone());
+    }
+    if let Some(kind) = properties.kind() {
+        kept = kept.with_type(kind.clone());
+    }
+    if let Some(content_type) = properties.content_type() {
+        kept = kept.with_content_type(content_type.clone());
+    }
+    if let Some(app) = properties.app_id() {
+        kept = kept.with_app_id(app.clone());
+    }
+    if let Some(at) = properties.timestamp() {
+        kept = kept.with_timestamp(*at);
+    }
+    kept
 }
 
 /// Why a message on the dead-letter queue is there.

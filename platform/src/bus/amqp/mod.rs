@@ -12,7 +12,7 @@ use patchwave_schemas::topology::WorkQueue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, BusError, Consumer, Link, Outgoing, Published};
+use super::{Bus, BusError, Consumer, Link, Outgoing, Published, Sender};
 use crate::telemetry::redact_url;
 use consumer::AmqpConsumer;
 use link::State;
@@ -32,6 +32,7 @@ const HEARTBEAT_S: u16 = 10;
 /// The bus over RabbitMQ. Cheap to share behind an `Arc`.
 pub struct AmqpBus {
     uri: AMQPUri,
+    vouched: Arc<Vouched>,
     name: String,
     publishing: Arc<Publisher>,
     consuming: watch::Receiver<State>,
@@ -52,19 +53,49 @@ impl AmqpBus {
         let mut uri = AMQPUri::from_str(url).map_err(|reason| BusError::Url { url: redact_url(url), reason })?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
         let closing = CancellationToken::new();
+        let vouched = Arc::new(Vouched { own: uri.authority.userinfo.username.clone(), trusted: Vec::new() });
         let publishing = link::supervise(uri.clone(), format!("{connection_name}.publisher"), closing.clone());
         let consuming = link::supervise(uri.clone(), format!("{connection_name}.consumer"), closing.clone());
         let link = watch_both(publishing.clone(), consuming.clone());
         Ok(Self {
+            publishing: Arc::new(Publisher::new(publishing, &vouched.own)),
+            vouched,
             uri,
             name: connection_name.to_owned(),
-            publishing: Arc::new(Publisher::new(publishing)),
             consuming,
             link,
             closing,
         })
     }
+
+    /// Trusts further users of the broker to speak for any node: programs that serve many, such as
+    /// simulators. This bus's own user always is.
+    #[must_use]
+    pub fn trusting(mut self, users: Vec<String>) -> Self {
+        self.vouched = Arc::new(Vouched { own: self.vouched.own.clone(), trusted: users });
+        self
+    }
 }
+
+/// Which of the broker's users is who. The broker checks that `user_id` is the publisher's own.
+struct Vouched {
+    own: String,
+    trusted: Vec<String>,
+}
+
+impl Vouched {
+    fn sender(&self, user_id: Option<&str>) -> Sender {
+        let user = user_id.unwrap_or_default();
+        if let Ok(node) = user.parse() {
+            return Sender::Node(node);
+        }
+        let trusted = !user.is_empty() && (user == self.own || self.trusted.iter().any(|other| other == user));
+        if trusted { Sender::ControlPlane } else { Sender::Unknown(user.chars().take(USER_CHARS_SHOWN).collect()) }
+    }
+}
+
+/// Characters of an unknown user's name that are repeated.
+const USER_CHARS_SHOWN: usize = 64;
 
 #[async_trait]
 impl Bus for AmqpBus {
@@ -77,7 +108,7 @@ impl Bus for AmqpBus {
             return Err(BusError::Closed);
         }
         let publisher = Arc::clone(&self.publishing);
-        Ok(Box::new(AmqpConsumer::new(queue, &self.name, self.consuming.clone(), publisher)))
+        Ok(Box::new(AmqpConsumer::new(queue, &self.name, self.consuming.clone(), publisher, Arc::clone(&self.vouched))))
     }
 
     fn link(&self) -> watch::Receiver<Link> {

@@ -44,7 +44,7 @@ pub(super) struct Publication<'a> {
 }
 
 impl<'a> Publication<'a> {
-    fn of(message: &'a Outgoing) -> Self {
+    fn of(message: &'a Outgoing, user: &str) -> Self {
         // The node's own queue, through the default exchange: nobody can bind to another's commands.
         let (exchange, routing_key, mandatory, delivery_mode) = match &message.route {
             Route::Event { key } => (EVENTS_EXCHANGE, key.as_str(), false, PERSISTENT),
@@ -58,6 +58,8 @@ impl<'a> Publication<'a> {
             .with_type(short(&message.message_type))
             .with_content_type(CONTENT_TYPE.into())
             .with_app_id(APP_ID.into())
+            // What the broker checks, and readers go by.
+            .with_user_id(short(user))
             .with_timestamp(now)
             .with_delivery_mode(delivery_mode);
         Self { exchange, routing_key, mandatory, properties, body: &message.body }
@@ -73,6 +75,8 @@ impl Publication<'_> {
 /// Publishes over a supervised connection.
 pub(super) struct Publisher {
     link: watch::Receiver<State>,
+    /// The user that the connection is logged in as.
+    user: String,
     /// Idle channels in confirm mode, with the connection each belongs to. A call has its channel
     /// to itself: lapin hands a returned message to whichever confirm comes next on the channel,
     /// so returns can be told apart within a call but not between calls. Guarded by a plain lock
@@ -81,12 +85,13 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(link: watch::Receiver<State>) -> Self {
-        Self { link, idle: Mutex::new(Vec::new()) }
+    pub(super) fn new(link: watch::Receiver<State>, user: &str) -> Self {
+        Self { link, user: user.to_owned(), idle: Mutex::new(Vec::new()) }
     }
 
     pub(super) async fn publish(&self, messages: &[Outgoing]) -> Result<Vec<Published>, BusError> {
-        let publications: Vec<Publication<'_>> = messages.iter().map(Publication::of).collect();
+        let publications: Vec<Publication<'_>> =
+            messages.iter().map(|message| Publication::of(message, &self.user)).collect();
         self.publish_all(&publications).await
     }
 

@@ -9,7 +9,7 @@ use patchwave_schemas::topology::WorkQueue;
 use super::Inner;
 use super::queues::Entry;
 use super::storage::Change;
-use crate::bus::{BusError, Consumer, Delivery, HELD_MAX, Verdict};
+use crate::bus::{BusError, Consumer, Delivery, HELD_MAX, Sender, Verdict};
 
 /// Why a message that comes back too often is given up.
 const SPENT: &str = "delivery limit reached: its readers died or gave it back too often";
@@ -39,6 +39,8 @@ impl EmbeddedConsumer {
                     body: entry.body.clone(),
                     redelivered: entry.redelivered,
                     death: entry.death.clone(),
+                    // Whoever publishes here is of this process.
+                    sender: Sender::ControlPlane,
                 };
                 self.held.insert(entry.id, entry);
                 delivery

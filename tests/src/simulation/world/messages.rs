@@ -1,7 +1,7 @@
 //! Workers: batches that are handled, processes that die in the middle, commands that come back.
 
 use anyhow::{Context as _, bail, ensure};
-use patchwave_platform::bus::Delivery;
+use patchwave_platform::bus::{Delivery, Sender};
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_schemas::NodeId;
 use patchwave_schemas::topology::WorkQueue;
@@ -111,7 +111,8 @@ impl World {
     pub(super) async fn apply<H: Handler>(&self, bodies: &[Vec<u8>]) -> anyhow::Result<Effects> {
         let mut inputs = Vec::new();
         for body in bodies {
-            let delivery = Delivery { tag: 0, body: body.clone(), redelivered: false, death: None };
+            let delivery =
+                Delivery { tag: 0, body: body.clone(), redelivered: false, death: None, sender: Sender::ControlPlane };
             inputs.push(H::decode(&delivery).with_context(|| String::from_utf8_lossy(body).into_owned())?);
         }
         let applied = H::apply(&self.context.store, &self.context.master_key, &inputs, self.now).await?;

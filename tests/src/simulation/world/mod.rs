@@ -12,6 +12,7 @@ use std::sync::Arc;
 use anyhow::ensure;
 use jiff::Timestamp;
 use patchwave_platform::secrets::MasterKey;
+use patchwave_platform::signing::Signer;
 use patchwave_platform::store::{Durability, Store};
 use patchwave_platform::topics::embedded::EmbeddedTopics;
 use patchwave_schemas::WindowId;
@@ -100,12 +101,14 @@ impl World {
         std::fs::write(&path, EMPTY.get_or_try_init(empty_store).await?)?;
         let store = open_store(&path).await?;
         let network = Network::new(ChaCha8Rng::seed_from_u64(rng.random()));
+        // Always the same: a replay must not differ.
+        let master_key = Arc::new(MasterKey::from_bytes(&[7; 32]));
         let context = Context {
+            signer: Some(Arc::new(Signer::new(store.clone(), Arc::clone(&master_key)))),
+            master_key,
             store,
             bus: Arc::new(network.clone()),
             topics: Arc::new(EmbeddedTopics::new()),
-            // Always the same: a replay must not differ.
-            master_key: Arc::new(MasterKey::from_bytes(&[7; 32])),
         };
         let count = rng.random_range(2..=10);
         let temper = Temper::new(&mut rng);
