@@ -53,7 +53,7 @@ def served():
     with open(REGISTER, encoding="utf-8") as file:
         source = file.read()
     ssm = source.split("ssm {", 1)[1].split("\n    }", 1)[0]
-    return set(re.findall(r'^\s+"(\w+)" =>', ssm, re.MULTILINE))
+    return set(re.findall(r'^\s+"(\w+)": \w+ =>', ssm, re.MULTILINE))
 
 
 def translated(pattern):

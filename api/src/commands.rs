@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Api;
-use crate::documents::bare_name;
+use crate::documents::{bare_name, check_hash};
 use crate::nodes::node_id;
 use crate::start::SOURCE;
 use crate::wire::{Error, Request, epoch, instant_key, present, required};
@@ -46,6 +46,15 @@ pub(crate) struct CommandFilter {
 pub(crate) async fn send(api: &Api, request: &Request) -> Result<Value, Error> {
     let mut asked: CommandRequested = request.read()?;
     asked.document_name = bare_name(&asked.document_name).to_owned();
+    let hash: DocumentHash = request.read()?;
+    if let Some(hash_text) = &hash.document_hash {
+        if hash.document_hash_type.as_deref().is_some_and(|kind| kind != "Sha256") {
+            return Err(Error::validation("DocumentHashType is `Sha1`; allowed is Sha256"));
+        }
+        // The version is fixed with it: another may become the default before the command is stored.
+        let version = asked.document_version.as_deref();
+        asked.document_version = Some(check_hash(api, &asked.document_name, version, hash_text).await?);
+    }
     let now = Timestamp::now();
     let command_id = CommandId::random();
     let mut tx = api.store.begin().await?;
@@ -61,6 +70,13 @@ pub(crate) async fn send(api: &Api, request: &Request) -> Result<Value, Error> {
     let command = existing(api, Some(&command_id.to_string())).await?;
     outbox::flush(&api.store, api.bus.as_ref(), &launched.messages).await;
     Ok(json!({ "Command": view(&command) }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DocumentHash {
+    document_hash: Option<String>,
+    document_hash_type: Option<String>,
 }
 
 /// CancelCommand. A command that has ended is left so.

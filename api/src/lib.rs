@@ -43,6 +43,7 @@ mod targets;
 mod tasks;
 mod windows;
 mod wire;
+mod without_effect;
 
 /// Bytes a request body may have. The largest requests, commands with scripts, are held to 64 KiB
 /// by SSM; more only costs memory.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::wire::{Error, Request};
 use crate::{
     Api, baselines, commands, dead_letters, documents, executions, invocations, model, nodes, notifications,
-    patch_groups, patch_states, resource_groups, start, tags, targets, tasks, windows,
+    patch_groups, patch_states, resource_groups, start, tags, targets, tasks, windows, without_effect,
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.
@@ -60,7 +60,10 @@ pub(crate) fn class(request: &Request) -> Result<Class, Error> {
 /// Answers a request by its operation.
 pub(crate) async fn dispatch(api: &Api, request: &Request) -> Result<Value, Error> {
     match request.service() {
-        "AmazonSSM" => ssm(api, request).await,
+        "AmazonSSM" => {
+            without_effect::refuse(request)?;
+            ssm(api, request).await
+        }
         _ => patchwave(api, request).await,
     }
 }
@@ -120,9 +123,16 @@ register! {
         "ListCommandInvocations": NodeRead => invocations::list,
         "GetCommandInvocation": NodeRead => invocations::get,
 
-        "ListDocuments": Read => documents::list,
+        "CreateDocument": Change => documents::create,
+        "UpdateDocument": Change => documents::update,
+        "UpdateDocumentDefaultVersion": Change => documents::set_default,
         "DescribeDocument": Read => documents::describe,
         "GetDocument": Read => documents::get,
+        "ListDocuments": Read => documents::list,
+        "ListDocumentVersions": Read => documents::list_versions,
+        "DeleteDocument": Change => documents::delete,
+        "DescribeDocumentPermission": Read => documents::describe_permission,
+        "ModifyDocumentPermission": Change => documents::modify_permission,
 
         "AddTagsToResource": Change => tags::add,
         "RemoveTagsFromResource": Change => tags::remove,

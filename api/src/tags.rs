@@ -8,6 +8,7 @@ use patchwave_schemas::{NodeId, WindowId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::documents::bare_name;
 use crate::wire::{Checks, Error, Request, required};
 use crate::{Api, baselines};
 
@@ -53,9 +54,13 @@ impl Input {
                 let id = baselines::baseline_id("resourceId", Some(id))?;
                 Ok(Resource::Other(Taggable::PatchBaseline, id.to_string()))
             }
+            "Document" => Ok(Resource::Other(Taggable::Document, bare_name(id).to_owned())),
             _ => Err(Error::new(
                 "InvalidResourceType",
-                format!("ResourceType is `{kind}`; allowed are ManagedInstance, MaintenanceWindow, PatchBaseline"),
+                format!(
+                    "ResourceType is `{kind}`, which Patchwave does not keep tags of; allowed are ManagedInstance, \
+                     MaintenanceWindow, PatchBaseline, Document"
+                ),
             )),
         }
     }
@@ -124,6 +129,7 @@ async fn read(api: &Api, tx: &mut Tx, resource: &Resource) -> Result<BTreeMap<St
                     Ok(baseline) => tx.lock_baseline(&baseline).await?.is_some(),
                     Err(_) => false,
                 },
+                Taggable::Document => tx.lock_document(id).await?.is_some(),
             };
             if exists { Ok(api.store.tags(*kind, id).await?) } else { Err(missing(id)) }
         }

@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
-use patchwave_engine::documents::{self, DocumentError};
+use patchwave_engine::documents::{self, Definition, DocumentError};
 use patchwave_engine::limits::{DEFAULT_CONCURRENCY, DEFAULT_ERRORS, Limit, LimitError};
 use patchwave_engine::rollout::Rollout;
 use patchwave_engine::targets::{TargetError, TargetNode, TargetSpec, patch_group, stable_order};
 use patchwave_schemas::baseline::BaselineSnapshot;
+use patchwave_schemas::command::RenderedDocument;
 use patchwave_schemas::event::{CommandRequested, RolloutStarted, Target, Timer};
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::node::OperatingSystem;
@@ -19,6 +20,7 @@ use patchwave_schemas::{CommandId, NodeId, TaskExecutionId, WindowExecutionId};
 use crate::Class;
 use crate::store::baselines::Baseline;
 use crate::store::commands::{NewCommand, Plan};
+use crate::store::documents::VersionSelector;
 use crate::store::invocations::NewInvocation;
 use crate::store::nodes::Candidate;
 use crate::store::outbox::OutboxMessage;
@@ -127,7 +129,7 @@ impl LaunchError {
 /// [`LaunchError`]; the caller drops the transaction.
 pub async fn launch(tx: &mut Tx, launch: Launch, now: Timestamp) -> Result<Launched, LaunchError> {
     let request = &launch.request;
-    let document = documents::render(&request.document_name, request.document_version.as_deref(), &request.parameters)?;
+    let document = render(tx, request).await?;
     let concurrency = request.max_concurrency.as_deref().map_or(Ok(DEFAULT_CONCURRENCY), Limit::concurrency)?;
     let errors = request.max_errors.as_deref().map_or(Ok(DEFAULT_ERRORS), Limit::errors)?;
     check_fields(request)?;
@@ -180,6 +182,28 @@ pub async fn launch(tx: &mut Tx, launch: Launch, now: Timestamp) -> Result<Launc
     let messages = vec![started];
     tx.enqueue(&messages, now).await?;
     Ok(Launched { rollout, messages, repeated: false })
+}
+
+/// Finds the document, built in or the operator's own, and fills in its parameters.
+async fn render(tx: &mut Tx, request: &CommandRequested) -> Result<RenderedDocument, LaunchError> {
+    let (name, version) = (&request.document_name, request.document_version.as_deref());
+    if documents::find(name).is_some() {
+        return Ok(documents::render(name, version, &request.parameters)?);
+    }
+    let Some(found) = tx.document_version(name, VersionSelector::of(version)).await? else {
+        let Some(document) = tx.lock_document(name).await? else {
+            return Err(DocumentError::Unknown { name: name.clone() }.into());
+        };
+        return Err(DocumentError::UnknownVersion {
+            name: name.clone(),
+            version: version.unwrap_or_default().to_owned(),
+            known: format!("numbers up to {}", document.last_version),
+        }
+        .into());
+    };
+    let definition = Definition::parse(&found.definition).map_err(Error::corrupt("document_versions.definition"))?;
+    let number = found.version.to_string();
+    Ok(documents::render_own(&definition, name, &number, found.content.len(), &request.parameters)?)
 }
 
 fn check_fields(request: &CommandRequested) -> Result<(), LaunchError> {

@@ -37,7 +37,7 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Everything the engine may use. It has no runtime, no I/O, no clock and no randomness.
-const ENGINE_MAY_USE: &[&str] = &["patchwave-schemas", "croner", "jiff", "serde", "serde_json", "thiserror"];
+const ENGINE_MAY_USE: &[&str] = &["patchwave-schemas", "croner", "jiff", "regex", "serde", "serde_json", "thiserror"];
 
 /// The same for the messages.
 const SCHEMAS_MAY_USE: &[&str] =

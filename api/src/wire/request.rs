@@ -53,6 +53,19 @@ impl Request {
         &self.service
     }
 
+    /// A value within the members, by its JSON pointer.
+    pub(crate) fn member(&self, pointer: &str) -> Option<&Value> {
+        let (member, rest) = match pointer.strip_prefix('/')?.split_once('/') {
+            Some((member, rest)) => (member, Some(rest)),
+            None => (&pointer[1..], None),
+        };
+        let value = self.members.get(member)?;
+        match rest {
+            Some(rest) => value.pointer(&format!("/{rest}")),
+            None => Some(value),
+        }
+    }
+
     pub(crate) fn operation(&self) -> &str {
         &self.operation
     }

@@ -101,6 +101,9 @@ async fn wrong_commands_are_refused_by_ssms_names() {
         (json!({ "Targets": [], "InstanceIds": ["mi-0000000000000ffff"] }), "InvalidInstanceId"),
         (json!({ "InstanceIds": [node] }), "ValidationException"),
         (json!({ "ErrorMode": "lax" }), "ValidationException"),
+        (json!({ "OutputS3BucketName": "logs" }), "InvalidOutputFolder"),
+        (json!({ "CloudWatchOutputConfig": { "CloudWatchOutputEnabled": true } }), "ValidationException"),
+        (json!({ "AlarmConfiguration": { "Alarms": [{ "Name": "a" }] } }), "ValidationException"),
         (
             json!({ "NotificationConfig": { "NotificationArn": "t", "NotificationEvents": ["Sometimes"] } }),
             "ValidationException",

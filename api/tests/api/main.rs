@@ -2,6 +2,7 @@
 
 mod baselines;
 mod commands;
+mod documents;
 mod executions;
 mod nodes;
 mod operations;

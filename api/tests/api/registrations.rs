@@ -133,6 +133,9 @@ async fn wrong_tasks_are_refused_with_field_value_and_what_is_allowed() {
         ("Targets", json!([{ "Key": "tag:a", "Values": ["b"] }]), "`tag:a`"),
         ("Targets", json!([{ "Key": "WindowTargetIds", "Values": vec!["x"; 11] }]), "window targets is 10"),
         ("TaskInvocationParameters", json!({ "Lambda": {} }), "`Lambda`"),
+        ("LoggingInfo", json!({ "S3BucketName": "logs", "S3Region": "eu-1" }), "LoggingInfo"),
+        ("TaskInvocationParameters", json!({ "RunCommand": { "OutputS3BucketName": "logs" } }), "OutputS3BucketName"),
+        ("TaskInvocationParameters", json!({ "RunCommand": { "DocumentHash": "ab" } }), "DocumentHash"),
         ("TaskInvocationParameters", json!({ "RunCommand": { "TimeoutSeconds": 5 } }), "timeoutSeconds"),
     ] {
         let mut input = task_input(&window_id, &target_id);

@@ -26,6 +26,7 @@ pub mod baselines;
 pub mod client_tokens;
 pub mod commands;
 pub mod dead_letters;
+pub mod documents;
 pub mod executions;
 pub mod identities;
 pub mod invocations;

@@ -1,4 +1,4 @@
-//! Tags of windows, baselines and nodes.
+//! Tags of windows, baselines, documents and nodes.
 //!
 //! A node's tags live in its own row, because targets are resolved from there.
 
@@ -15,6 +15,8 @@ pub enum Taggable {
     MaintenanceWindow,
     /// `PatchBaseline`
     PatchBaseline,
+    /// `Document`
+    Document,
 }
 
 impl Taggable {
@@ -24,6 +26,7 @@ impl Taggable {
         match self {
             Self::MaintenanceWindow => "MaintenanceWindow",
             Self::PatchBaseline => "PatchBaseline",
+            Self::Document => "Document",
         }
     }
 }

@@ -24,6 +24,7 @@ macro_rules! contract {
 }
 
 mod access;
+mod documents;
 mod errors;
 mod executions;
 mod fixtures;

@@ -1,11 +1,10 @@
-//! Command documents: which there are, what their parameters may be, and what they do on a node.
-//!
-//! Pure. The built-in documents have SSM's names and parameters. Parameters never become part of a
-//! script's text: `commands` of AWS-RunShellScript *is* the script, everything else is typed.
+//! The documents that come with the program. They have SSM's names and parameters.
 
 use std::collections::BTreeMap;
 
 use patchwave_schemas::command::{Action, PatchOperation, RebootOption, RenderedDocument, Step};
+
+use super::{DOCUMENT_BYTES_MAX, DocumentError, Parameters, SCRIPT_TIMEOUT_SECONDS, bytes_of, timeout_of};
 
 /// The patching document.
 pub const RUN_PATCH_BASELINE: &str = "AWS-RunPatchBaseline";
@@ -14,10 +13,6 @@ pub const RUN_SHELL_SCRIPT: &str = "AWS-RunShellScript";
 
 /// Seconds a patching step may take (SSM's value).
 const PATCH_TIMEOUT_SECONDS: u32 = 7_200;
-/// Seconds a script may take unless it says otherwise (SSM's default).
-const SCRIPT_TIMEOUT_SECONDS: u32 = 3_600;
-/// Bytes of a document with its parameters filled in (SSM: 64 KB).
-const DOCUMENT_BYTES_MAX: usize = 65_536;
 
 /// A parameter of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,74 +138,32 @@ pub const DOCUMENTS: [Document; 2] = [
     },
 ];
 
-/// Why a document cannot be run with these parameters.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DocumentError {
-    /// No document of this name.
-    #[error("document `{name}` does not exist; there are {known}")]
-    Unknown {
-        /// The name.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// No such version.
-    #[error("document `{name}` has no version `{version}`; allowed are $DEFAULT, $LATEST and 1")]
-    UnknownVersion {
-        /// The document.
-        name: String,
-        /// The version.
-        version: String,
-    },
-    /// A parameter is unknown, missing or has a value that is not allowed.
-    #[error("parameter `{parameter}` of {document}: {problem}")]
-    Parameter {
-        /// The document.
-        document: &'static str,
-        /// The parameter.
-        parameter: String,
-        /// What is wrong and what is allowed.
-        problem: String,
-    },
-    /// Larger than a document may be.
-    #[error("document {document} is {bytes} bytes long with its parameters; at most {DOCUMENT_BYTES_MAX} are allowed")]
-    TooLarge {
-        /// The document.
-        document: &'static str,
-        /// Its size.
-        bytes: usize,
-    },
-}
-
-/// Parameters as SSM carries them: every value is a list.
-pub type Parameters = BTreeMap<String, Vec<String>>;
-
 /// Finds a built-in document.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Document> {
     DOCUMENTS.iter().find(|document| document.name == name)
 }
 
-/// Fills in a document's parameters.
+/// Fills in the parameters of a built-in document.
 ///
 /// # Errors
 /// [`DocumentError`] naming the document, parameter, value and what is allowed.
 pub fn render(name: &str, version: Option<&str>, parameters: &Parameters) -> Result<RenderedDocument, DocumentError> {
-    let document = find(name).ok_or_else(|| DocumentError::Unknown {
-        name: name.to_owned(),
-        known: DOCUMENTS.map(|document| document.name).join(" and "),
-    })?;
+    let document = find(name).ok_or_else(|| DocumentError::Unknown { name: name.to_owned() })?;
     match version {
         None | Some("$DEFAULT" | "$LATEST" | "1") => {}
         Some(version) => {
-            return Err(DocumentError::UnknownVersion { name: name.to_owned(), version: version.to_owned() });
+            return Err(DocumentError::UnknownVersion {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                known: document.version.to_owned(),
+            });
         }
     }
     let values = Values::check(document, parameters)?;
-    let bytes: usize =
-        parameters.iter().map(|(key, value)| key.len() + value.iter().map(String::len).sum::<usize>()).sum();
+    let bytes = bytes_of(parameters);
     if bytes > DOCUMENT_BYTES_MAX {
-        return Err(DocumentError::TooLarge { document: document.name, bytes });
+        return Err(DocumentError::TooLarge { document: document.name.to_owned(), bytes });
     }
     let step = match document.name {
         RUN_PATCH_BASELINE => Step {
@@ -240,18 +193,6 @@ pub fn render(name: &str, version: Option<&str>, parameters: &Parameters) -> Res
     Ok(RenderedDocument { name: document.name.to_owned(), version: document.version.to_owned(), steps: vec![step] })
 }
 
-/// Seconds that all steps together may take.
-#[must_use]
-pub fn execution_seconds(document: &RenderedDocument) -> u32 {
-    document.steps.iter().map(|step| step.timeout_seconds).fold(0, u32::saturating_add)
-}
-
-/// Whether a document patches, and so needs a baseline.
-#[must_use]
-pub fn needs_baseline(document: &RenderedDocument) -> bool {
-    document.steps.iter().any(|step| matches!(step.action, Action::PatchBaseline { .. }))
-}
-
 /// Parameters that were checked against their document.
 struct Values<'a> {
     document: &'static Document,
@@ -261,7 +202,11 @@ struct Values<'a> {
 impl<'a> Values<'a> {
     fn check(document: &'static Document, given: &'a Parameters) -> Result<Self, DocumentError> {
         let refuse = |parameter: &str, problem: String| {
-            Err(DocumentError::Parameter { document: document.name, parameter: parameter.to_owned(), problem })
+            Err(DocumentError::Parameter {
+                document: document.name.to_owned(),
+                parameter: parameter.to_owned(),
+                problem,
+            })
         };
         for (name, values) in given {
             let Some(known) = document.parameters.iter().find(|parameter| parameter.name == name) else {
@@ -299,8 +244,8 @@ impl<'a> Values<'a> {
     fn timeout(&self, name: &str) -> Result<u32, DocumentError> {
         let text = self.one(name);
         let text = if text.is_empty() { return Ok(SCRIPT_TIMEOUT_SECONDS) } else { text };
-        text.parse().ok().filter(|seconds| (5..=172_800).contains(seconds)).ok_or_else(|| DocumentError::Parameter {
-            document: self.document.name,
+        timeout_of(text).ok_or_else(|| DocumentError::Parameter {
+            document: self.document.name.to_owned(),
             parameter: name.to_owned(),
             problem: format!("`{text}` is not allowed; allowed are 5 to 172800 seconds"),
         })
@@ -309,6 +254,7 @@ impl<'a> Values<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{execution_seconds, needs_baseline};
     use super::*;
 
     fn parameters(pairs: &[(&str, &[&str])]) -> Parameters {
@@ -353,7 +299,7 @@ mod tests {
     #[test]
     fn wrong_parameters_are_refused_with_name_value_and_what_is_allowed() {
         for (name, given, needles) in [
-            ("AWS-Nothing", parameters(&[]), &["AWS-Nothing", RUN_SHELL_SCRIPT][..]),
+            ("AWS-Nothing", parameters(&[]), &["AWS-Nothing", "does not exist"][..]),
             (RUN_PATCH_BASELINE, parameters(&[]), &["Operation", "mandatory"]),
             (RUN_PATCH_BASELINE, parameters(&[("Operation", &["scan"])]), &["`scan`", "Scan, Install"]),
             (RUN_PATCH_BASELINE, parameters(&[("Operation", &["Scan", "Scan"])]), &["2 values"]),

@@ -1,0 +1,65 @@
+//! A document's content: text in JSON or YAML, and what it says.
+
+use patchwave_engine::documents::{DOCUMENT_BYTES_MAX, Definition};
+use serde_json::Value;
+
+use super::hash_of;
+use crate::wire::Error;
+
+/// A content that was accepted.
+pub(super) struct Content {
+    pub(super) text: String,
+    /// `JSON` or `YAML`.
+    pub(super) format: String,
+    /// The same as JSON.
+    pub(super) json: Value,
+    /// SHA-256 of the text, in hex.
+    pub(super) hash: String,
+}
+
+impl Content {
+    /// Reads a content in the format that the request names, JSON if none.
+    pub(super) fn read(text: String, format: Option<&str>) -> Result<Self, Error> {
+        if text.len() > DOCUMENT_BYTES_MAX {
+            let message = format!("Content is {} bytes long; at most {DOCUMENT_BYTES_MAX} are allowed", text.len());
+            return Err(Error::new("MaxDocumentSizeExceeded", message));
+        }
+        let format = format.unwrap_or("JSON");
+        let invalid = |message: String| Error::new("InvalidDocumentContent", message);
+        let json: Value = match format {
+            "JSON" => serde_json::from_str(&text).map_err(|error| invalid(format!("Content is not JSON: {error}")))?,
+            "YAML" => serde_saphyr::from_str(&text).map_err(|error| {
+                // The rest of the message quotes the content.
+                let why = error.to_string().lines().next().unwrap_or_default().to_owned();
+                invalid(format!("Content is not YAML that is understood: {why}"))
+            })?,
+            other => {
+                return Err(Error::validation(format!(
+                    "DocumentFormat is `{other}`; allowed are JSON and YAML, in which Command documents are written"
+                )));
+            }
+        };
+        Definition::parse(&json).map_err(|error| {
+            let code = if error.is_schema_version { "InvalidDocumentSchemaVersion" } else { "InvalidDocumentContent" };
+            Error::new(code, error.to_string())
+        })?;
+        if json.to_string().contains("\\u0000") {
+            return Err(invalid("Content holds the character NUL, which is not allowed".to_owned()));
+        }
+        Ok(Self { hash: hash_of(&text), text, format: format.to_owned(), json })
+    }
+}
+
+/// A stored content in the format that a reader wants: as it was given if that is its format.
+pub(super) fn in_format(text: &str, format: &str, json: &Value, wanted: &str) -> Result<String, Error> {
+    if wanted == format {
+        return Ok(text.to_owned());
+    }
+    match wanted {
+        "JSON" => Ok(format!("{json:#}")),
+        "YAML" => serde_saphyr::to_string(json).map_err(|error| {
+            Error::internal(patchwave_platform::Class::Rejected, "the content cannot be written as YAML", error)
+        }),
+        other => Err(Error::validation(format!("DocumentFormat is `{other}`; allowed are JSON and YAML"))),
+    }
+}

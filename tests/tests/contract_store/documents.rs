@@ -1,0 +1,105 @@
+//! Documents of the operator's own and their versions.
+
+use patchwave_platform::store::documents::{Document, DocumentVersion, VersionSelector};
+use patchwave_platform::store::{Error, Store};
+use serde_json::json;
+
+use crate::fixtures::at;
+use crate::place::Place;
+
+contract! {
+    a_document_comes_back_with_the_version_that_is_asked_for,
+    a_documents_name_is_given_once,
+    a_version_number_is_given_once,
+    a_deleted_document_is_gone_with_its_versions,
+}
+
+fn document(name: &str) -> Document {
+    Document {
+        name: name.to_owned(),
+        display_name: Some("it's \"ours\" 🐎".to_owned()),
+        target_type: None,
+        default_version: 1,
+        last_version: 1,
+        created_at: at(1),
+    }
+}
+
+fn version(name: &str, number: i64) -> DocumentVersion {
+    DocumentVersion {
+        name: name.to_owned(),
+        version: number,
+        version_name: (number != 2).then(|| format!("v{number}")),
+        format: "YAML".to_owned(),
+        content: format!("# {number}\nsteps: it's"),
+        definition: json!({ "steps": "it's", "list": [1, null] }),
+        content_hash: format!("{number:064x}"),
+        created_at: at(number),
+    }
+}
+
+async fn filled(place: &Place) -> Store {
+    let store = place.open().await;
+    let mut tx = store.begin().await.unwrap();
+    for name in ["b", "a"] {
+        tx.add_document(&document(name)).await.unwrap();
+        for number in [1, 2, 11] {
+            tx.add_document_version(&version(name, number)).await.unwrap();
+        }
+    }
+    tx.put_document(&Document { default_version: 2, last_version: 11, ..document("a") }).await.unwrap();
+    tx.commit().await.unwrap();
+    store
+}
+
+async fn a_document_comes_back_with_the_version_that_is_asked_for(place: Place) {
+    let store = filled(&place).await;
+    for (selector, number) in [
+        (VersionSelector::of(None), Some(2)),
+        (VersionSelector::of(Some("$DEFAULT")), Some(2)),
+        (VersionSelector::of(Some("$LATEST")), Some(11)),
+        (VersionSelector::of(Some("1")), Some(1)),
+        (VersionSelector::of(Some("3")), None),
+        (VersionSelector::of(Some("x")), None),
+        (VersionSelector::Named("v11"), Some(11)),
+        (VersionSelector::Named("v2"), None),
+    ] {
+        let expected = number.map(|number| version("a", number));
+        assert_eq!(store.document_version("a", selector).await.unwrap(), expected, "{selector:?}");
+        let mut tx = store.begin().await.unwrap();
+        assert_eq!(tx.document_version("a", selector).await.unwrap(), expected, "{selector:?}");
+    }
+    assert_eq!(store.document_version("c", VersionSelector::Default).await.unwrap(), None);
+    let changed = Document { default_version: 2, last_version: 11, ..document("a") };
+    assert_eq!(store.document("a").await.unwrap(), Some(changed.clone()));
+    let listed = store.documents().await.unwrap();
+    assert_eq!(listed, [(changed, version("a", 2)), (document("b"), version("b", 1))]);
+    let versions = store.document_versions("b").await.unwrap();
+    assert_eq!(versions, [version("b", 1), version("b", 2), version("b", 11)]);
+}
+
+async fn a_documents_name_is_given_once(place: Place) {
+    let store = filled(&place).await;
+    let mut tx = store.begin().await.unwrap();
+    let error = tx.add_document(&document("a")).await.unwrap_err();
+    assert!(matches!(error, Error::Conflict { .. }), "{error}");
+    assert!(error.to_string().contains("`a`"), "{error}");
+}
+
+async fn a_version_number_is_given_once(place: Place) {
+    let store = filled(&place).await;
+    let mut tx = store.begin().await.unwrap();
+    tx.add_document_version(&version("a", 11)).await.unwrap_err();
+}
+
+async fn a_deleted_document_is_gone_with_its_versions(place: Place) {
+    let store = filled(&place).await;
+    let mut tx = store.begin().await.unwrap();
+    tx.delete_document_version("b", 2).await.unwrap();
+    tx.delete_document("a").await.unwrap();
+    assert_eq!(tx.lock_document("a").await.unwrap(), None);
+    tx.commit().await.unwrap();
+    assert_eq!(store.document_versions("a").await.unwrap(), []);
+    assert_eq!(store.document_versions("b").await.unwrap(), [version("b", 1), version("b", 11)]);
+    assert_eq!(store.documents().await.unwrap().len(), 1);
+}
