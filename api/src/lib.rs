@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod baselines;
+pub mod broker_auth;
 mod commands;
 mod dead_letters;
 mod documents;

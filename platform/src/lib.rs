@@ -8,6 +8,7 @@ pub mod audit;
 pub mod bus;
 pub mod launch;
 pub mod outbox;
+pub mod proofs;
 pub mod registration;
 pub mod secrets;
 pub mod signing;

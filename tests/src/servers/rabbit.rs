@@ -36,7 +36,16 @@ impl Rabbit {
     /// # Errors
     /// When RabbitMQ is not installed or does not start; the message has the end of its log.
     pub fn start() -> anyhow::Result<Self> {
-        Self::launch_with(None)
+        Self::launch_with(None, None)
+    }
+
+    /// The same, with a broker that asks the control plane about users it does not have: as
+    /// `deploy/rabbitmq/rabbitmq.conf` says, at `url` followed by `/user`, `/vhost` and so on.
+    ///
+    /// # Errors
+    /// As [`Rabbit::start`].
+    pub fn start_asking(url: &str) -> anyhow::Result<Self> {
+        Self::launch_with(None, Some(url))
     }
 
     /// The same with a limit of open files, and with the statistics that tell it: both as an
@@ -45,16 +54,16 @@ impl Rabbit {
     /// # Errors
     /// As [`Rabbit::start`].
     pub fn start_with_file_limit(files: u64) -> anyhow::Result<Self> {
-        Self::launch_with(Some(files))
+        Self::launch_with(Some(files), None)
     }
 
-    fn launch_with(files: Option<u64>) -> anyhow::Result<Self> {
+    fn launch_with(files: Option<u64>, asks: Option<&str>) -> anyhow::Result<Self> {
         blocking(|| {
             let directory = temp_dir("rabbit")?;
             let port = free_port(Some(MANAGEMENT_OFFSET))?;
             let epmd_port = free_port(None)?;
             let distribution_port = free_port(None)?;
-            configure(directory.path(), port, files.is_some())?;
+            configure(directory.path(), port, files.is_some(), asks)?;
             let mut epmd = Command::new(find_binary("epmd", &[])?);
             epmd.args(["-port", &epmd_port.to_string(), "-address", "127.0.0.1"])
                 .stdin(Stdio::null())
@@ -181,26 +190,43 @@ pub(super) fn vhost(port: u16, name: &str) -> anyhow::Result<String> {
     })
 }
 
-fn configure(directory: &Path, port: u16, statistics: bool) -> anyhow::Result<()> {
+fn configure(directory: &Path, port: u16, statistics: bool, asks: Option<&str>) -> anyhow::Result<()> {
     let management = port + MANAGEMENT_OFFSET;
     // Statistics cost the benchmark's broker time, and hardly anybody here reads them. Queues make
     // them all the same, as often as deploy/rabbitmq/rabbitmq.conf says.
     let without = "management_agent.disable_metrics_collector = true\ncollect_statistics_interval = 30000\n";
     let statistics = if statistics { "" } else { without };
+    let questions = asks.map(questions).transpose()?.unwrap_or_default();
     let config = format!(
         "listeners.tcp.1 = 127.0.0.1:{port}\n\
          management.tcp.ip = 127.0.0.1\n\
          management.tcp.port = {management}\n\
          {statistics}\
+         {questions}\
          disk_free_limit.absolute = 64MB\n\
          log.file.level = warning\n\
          log.console = true\n\
          log.console.level = warning\n"
     );
     std::fs::write(directory.join("rabbitmq.conf"), config).context("could not write rabbitmq.conf")?;
-    std::fs::write(directory.join("enabled_plugins"), "[rabbitmq_management].\n")
-        .context("could not write enabled_plugins")?;
+    let plugins = match asks {
+        Some(_) => std::fs::read_to_string(deployed("enabled_plugins")).context("could not read enabled_plugins")?,
+        None => "[rabbitmq_management].\n".to_owned(),
+    };
+    std::fs::write(directory.join("enabled_plugins"), plugins).context("could not write enabled_plugins")?;
     Ok(())
+}
+
+/// The lines of the deployed configuration that make the broker ask, and where it asks here.
+fn questions(url: &str) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(deployed("rabbitmq.conf")).context("could not read rabbitmq.conf")?;
+    let mut lines: Vec<String> = text.lines().filter(|line| line.starts_with("auth_")).map(str::to_owned).collect();
+    lines.extend(["user", "vhost", "resource", "topic"].map(|what| format!("auth_http.{what}_path = {url}/{what}")));
+    Ok(lines.join("\n") + "\n")
+}
+
+fn deployed(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rabbitmq").join(name)
 }
 
 fn log(directory: &Path, name: &str) -> anyhow::Result<File> {

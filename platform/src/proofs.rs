@@ -1,0 +1,169 @@
+//! Who a node is: checking its login proofs against the key that it registered.
+//!
+//! The broker's questions and the gateway's requests are both answered by this. A proof names an
+//! instant and is good for some minutes around it, by the control plane's clock; it carries no
+//! secret, so a database that was stolen lets nobody log in as a node.
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use patchwave_schemas::NodeId;
+use patchwave_schemas::proof::{LOGIN_SKEW_SECONDS, login_text, split_login_proof};
+use ring::signature::{ED25519, UnparsedPublicKey};
+
+use crate::store::Error;
+
+/// Bytes of an Ed25519 public key.
+pub const PUBLIC_KEY_BYTES: usize = 32;
+
+/// Characters of a proof at most: `v1.`, twelve digits, a dot, 64 bytes in base64.
+const PROOF_CHARS_MAX: usize = 128;
+
+/// Who is registered, by which key.
+#[async_trait]
+pub trait Identities: Send + Sync + 'static {
+    /// The Ed25519 public key of a node that may work now; `None` for one that never registered or
+    /// was deregistered.
+    ///
+    /// # Errors
+    /// The store's; the caller lets nobody in.
+    async fn active_key(&self, node: &NodeId) -> Result<Option<[u8; PUBLIC_KEY_BYTES]>, Error>;
+}
+
+/// Why somebody is not the node that they say they are. Tells nothing of keys or proofs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    /// Not a proof.
+    #[error("not a login proof; expected `v1.<seconds since 1970>.<signature in base64url>`")]
+    Malformed,
+    /// Made too long ago, or by a clock that is too far ahead.
+    #[error(
+        "the login proof is {seconds} s old by this clock; allowed are {LOGIN_SKEW_SECONDS} s either way: set the node's clock"
+    )]
+    Age {
+        /// Its age in seconds; negative when it comes from the future.
+        seconds: i64,
+    },
+    /// Signed with another key, or for another node.
+    #[error("the login proof is not signed with the key that the node registered")]
+    Signature,
+}
+
+/// Checks that whoever made `proof` had the private half of `public_key`, meant this node, and made
+/// it within [`LOGIN_SKEW_SECONDS`] of `now`.
+///
+/// # Errors
+/// [`ProofError`].
+pub fn verify_login(
+    public_key: &[u8; PUBLIC_KEY_BYTES],
+    node: &NodeId,
+    proof: &str,
+    now: Timestamp,
+) -> Result<(), ProofError> {
+    let (at, signature) = Some(proof)
+        .filter(|proof| proof.len() <= PROOF_CHARS_MAX)
+        .and_then(split_login_proof)
+        .ok_or(ProofError::Malformed)?;
+    let age = now.as_second() - at;
+    if age.abs() > LOGIN_SKEW_SECONDS {
+        return Err(ProofError::Age { seconds: age });
+    }
+    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| ProofError::Malformed)?;
+    UnparsedPublicKey::new(&ED25519, public_key)
+        .verify(&login_text(node, at), &signature)
+        .map_err(|_| ProofError::Signature)
+}
+
+/// Why a login was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// Nobody with that id is registered, or it was deregistered.
+    #[error("no node `{node}` is registered")]
+    Unknown {
+        /// The id that was given.
+        node: NodeId,
+    },
+    /// Somebody else.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// It could not be found out.
+    #[error("could not look up node `{node}`")]
+    Store {
+        /// The id that was given.
+        node: NodeId,
+        /// Why not.
+        #[source]
+        source: Error,
+    },
+}
+
+/// Checks that `proof` was made by the registered node `node`, which is not deregistered.
+///
+/// # Errors
+/// [`LoginError`].
+pub async fn log_in(identities: &dyn Identities, node: &NodeId, proof: &str, now: Timestamp) -> Result<(), LoginError> {
+    let key = identities.active_key(node).await.map_err(|source| LoginError::Store { node: node.clone(), source })?;
+    let key = key.ok_or_else(|| LoginError::Unknown { node: node.clone() })?;
+    Ok(verify_login(&key, node, proof, now)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use patchwave_schemas::proof::login_proof;
+    use ring::rand::SystemRandom;
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+    use super::*;
+
+    fn key_pair() -> (Ed25519KeyPair, [u8; 32]) {
+        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("random bytes");
+        let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("just made");
+        let public = pair.public_key().as_ref().try_into().expect("32 bytes");
+        (pair, public)
+    }
+
+    fn proof(pair: &Ed25519KeyPair, node: &NodeId, at: i64) -> String {
+        login_proof(at, &URL_SAFE_NO_PAD.encode(pair.sign(&login_text(node, at))))
+    }
+
+    #[test]
+    fn a_proof_is_good_for_its_node_and_its_minutes() {
+        let (pair, public) = key_pair();
+        let (node, other) = (NodeId::from_bits(1), NodeId::from_bits(2));
+        let now = Timestamp::from_second(1_800_000_000).expect("an instant");
+        let made = proof(&pair, &node, now.as_second());
+        assert_eq!(verify_login(&public, &node, &made, now), Ok(()));
+        assert_eq!(verify_login(&public, &other, &made, now), Err(ProofError::Signature));
+        assert_eq!(verify_login(&key_pair().1, &node, &made, now), Err(ProofError::Signature));
+        for (age, expected) in [
+            (300, Ok(())),
+            (-300, Ok(())),
+            (301, Err(ProofError::Age { seconds: 301 })),
+            (-301, Err(ProofError::Age { seconds: -301 })),
+        ] {
+            assert_eq!(verify_login(&public, &node, &proof(&pair, &node, now.as_second() - age), now), expected);
+        }
+    }
+
+    #[test]
+    fn altered_and_misshapen_proofs_are_refused() {
+        let (pair, public) = key_pair();
+        let node = NodeId::from_bits(1);
+        let now = Timestamp::from_second(1_800_000_000).expect("an instant");
+        let made = proof(&pair, &node, now.as_second());
+        let (head, signature) = made.rsplit_once('.').expect("three parts");
+        let later = format!("v1.{}.{signature}", now.as_second() + 1);
+        assert_eq!(verify_login(&public, &node, &later, now), Err(ProofError::Signature));
+        assert_eq!(verify_login(&public, &node, &format!("{head}."), now), Err(ProofError::Signature));
+        for bad in [
+            String::new(),
+            "password".to_owned(),
+            format!("{made}="),
+            made.replace("v1", "v2"),
+            format!("{head}.{}", "A".repeat(1_000_000)),
+        ] {
+            assert_eq!(verify_login(&public, &node, &bad, now), Err(ProofError::Malformed), "{bad:.60}");
+        }
+    }
+}
