@@ -26,6 +26,7 @@ mod commands;
 mod dead_letters;
 mod documents;
 mod executions;
+pub mod gateway;
 mod health;
 mod invocations;
 mod metrics;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use async_trait::async_trait;
 use jiff::Timestamp;
-use patchwave_platform::bus::{Bus, BusError, Consumer, Link, Outgoing, Published, Route};
+use patchwave_platform::bus::{Bus, BusError, Consumer, HostQueue, Link, Outgoing, Published, Route};
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::topics::redis::RedisTopics;
 use patchwave_schemas::topology::WorkQueue;
@@ -130,6 +130,10 @@ impl Bus for Watched {
 
     async fn consume(&self, queue: WorkQueue) -> Result<Box<dyn Consumer>, BusError> {
         self.bus.consume(queue).await
+    }
+
+    async fn host(&self) -> Result<Box<dyn HostQueue>, BusError> {
+        self.bus.host().await
     }
 
     fn link(&self) -> watch::Receiver<Link> {

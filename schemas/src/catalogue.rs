@@ -14,7 +14,9 @@ use crate::event::{
     RolloutStarted, TimerFired, WindowCancelRequested, WindowStartRequested, WindowStarted,
 };
 use crate::notification::NotificationRaised;
-use crate::report::{InvocationFinished, InvocationProgressed, NodeConnected, NodeHeartbeat, NodeScanned};
+use crate::report::{
+    InvocationFinished, InvocationProgressed, NodeConnected, NodeDisconnected, NodeHeartbeat, NodeScanned,
+};
 use crate::topology::{
     DISPATCHER_TIMER_KEY, EVENTS_EXCHANGE, REPORTS_EXCHANGE, RESOLVER_TIMER_KEY, WorkQueue, pattern_matches,
     routing_key,
@@ -33,6 +35,8 @@ pub enum Publisher {
     Api,
     /// An agent, real or simulated.
     Agent,
+    /// A gateway, through which nodes are reached over HTTPS.
+    Gateway,
 }
 
 impl Publisher {
@@ -45,6 +49,7 @@ impl Publisher {
             Self::Worker => "worker",
             Self::Api => "api",
             Self::Agent => "agent",
+            Self::Gateway => "gateway",
         }
     }
 }
@@ -149,7 +154,7 @@ const TIMER_KEYS: &[&str] = &[DISPATCHER_TIMER_KEY, RESOLVER_TIMER_KEY];
 /// Every message type, sorted by name.
 pub const MESSAGES: &[Entry] = {
     use Direction::{Event, Node, Report};
-    use Publisher::{Agent, Api, OtherSystems, Scheduler, Worker};
+    use Publisher::{Agent, Api, Gateway, OtherSystems, Scheduler, Worker};
     &[
         Entry::of::<ApprovalSignalled>(Event, &[OtherSystems]),
         Entry::of::<CommandRequested>(Event, &[OtherSystems]),
@@ -158,6 +163,7 @@ pub const MESSAGES: &[Entry] = {
         Entry::of::<InvocationProgressed>(Report, &[Agent]),
         Entry::of::<RunInvocation>(Node, &[Worker]),
         Entry::of::<NodeConnected>(Report, &[Agent]),
+        Entry::of::<NodeDisconnected>(Report, &[Gateway]),
         Entry::of::<NodeHeartbeat>(Report, &[Agent]),
         Entry::of::<NodeRemoved>(Event, &[OtherSystems]),
         Entry::of::<NodeScanned>(Report, &[Agent]),

@@ -10,6 +10,11 @@ use crate::baseline::BaselineSnapshot;
 use crate::envelope::Message;
 use crate::ids::{CommandId, NodeId};
 
+/// Extension attribute of a command that gives an invocation its slot: the number of its delivery,
+/// from 1. Absent from one that repeats a delivery which may have arrived. Of use to a gateway that
+/// has to give a command back; nodes ignore it.
+pub const RELEASE_ATTRIBUTE: &str = "releaseattempt";
+
 /// Runs one invocation on one node. Published to the node's own queue, transient, mandatory.
 ///
 /// A node may receive it more than once; its journal makes the second one a no-op.

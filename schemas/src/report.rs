@@ -37,6 +37,35 @@ impl Message for NodeConnected {
     const TYPE: &'static str = "patchwave.node.connected.v1";
 }
 
+/// A gateway does not serve a node any more, or had commands for one that it does not serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeDisconnected {
+    /// The node.
+    pub node_id: NodeId,
+    /// The gateway's queue, which the node named in its hello.
+    pub address: String,
+    /// The last session of the node there that has ended. Sessions of one address sort by their
+    /// beginning: those after it are not meant.
+    pub session: String,
+    /// Commands that certainly did not reach the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returned: Vec<ReturnedCommand>,
+}
+
+impl Message for NodeDisconnected {
+    const TYPE: &'static str = "patchwave.node.disconnected.v1";
+}
+
+/// A command that did not reach its node although the bus took it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReturnedCommand {
+    /// The command.
+    pub command_id: CommandId,
+    /// Which delivery of it, where that was the delivery of a release and so gives its slot back:
+    /// see [`RELEASE_ATTRIBUTE`](crate::command::RELEASE_ATTRIBUTE).
+    pub attempt: i64,
+}
+
 /// An agent is alive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeHeartbeat {

@@ -92,6 +92,7 @@ impl WorkQueue {
                 (EVENTS_EXCHANGE, "rollout.cancel.requested"),
                 (EVENTS_EXCHANGE, DISPATCHER_TIMER_KEY),
                 (REPORTS_EXCHANGE, "node.connected"),
+                (REPORTS_EXCHANGE, "node.disconnected"),
             ],
             Self::Collector => &[(REPORTS_EXCHANGE, "invocation.#")],
             Self::Inventory => {

@@ -119,6 +119,9 @@ struct EventWire<'a> {
     #[serde(rename = "type")]
     event_type: &'static str,
     time: Timestamp,
+    /// [`RELEASE_ATTRIBUTE`](patchwave_schemas::command::RELEASE_ATTRIBUTE).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    releaseattempt: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     keyid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,6 +212,7 @@ fn message(delivery: &NodeDelivery, payload: &Payload, key: Option<&SigningKey>,
         source: "/patchwave/dispatcher",
         event_type: message_type,
         time: now,
+        releaseattempt: delivery.frees_slot.then_some(delivery.attempt),
         keyid: key.map(SigningKey::key_id),
         signature,
         data: &data,

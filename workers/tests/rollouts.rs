@@ -15,7 +15,9 @@ use patchwave_schemas::event::{
 };
 use patchwave_schemas::node::{NodeFacts, OperatingSystem};
 use patchwave_schemas::notification::NotificationRaised;
-use patchwave_schemas::report::{InvocationFinished, InvocationProgressed, NodeConnected, Outcome};
+use patchwave_schemas::report::{
+    InvocationFinished, InvocationProgressed, NodeConnected, NodeDisconnected, Outcome, ReturnedCommand,
+};
 use patchwave_schemas::topology::node_queue;
 use patchwave_schemas::{CloudEvent, CommandId, Message, NodeId};
 use patchwave_workers::dispatcher::Hello;
@@ -239,6 +241,73 @@ async fn a_node_that_is_away_and_comes_back_is_told_each_time() {
         assert_eq!(told(&connected.effects), pairs(&[(&node(0), "InProgress")]));
         deliveries = connected.effects.deliveries;
     }
+}
+
+/// A hello through a gateway.
+fn through_gateway(number: u128, session: &str) -> Input {
+    Input::Connected(Box::new(NodeConnected { address: "patchwave.host.1".to_owned(), ..hello(number, session) }))
+}
+
+#[tokio::test]
+async fn what_a_gateway_gives_back_waits_once_and_frees_one_slot() {
+    let world = World::new(0).await;
+    world.dispatch(&[through_gateway(0, "0190a"), through_gateway(1, "0190b")], at(0)).await;
+    // One at a time.
+    let command = world.command("a", 2).await;
+    let released = world.dispatch(&[Input::Started(command)], at(1)).await.effects.deliveries;
+    let [one] = released.as_slice() else { panic!("{released:?}") };
+    assert_eq!((one.address.as_str(), one.frees_slot, one.attempt), ("patchwave.host.1", true, 1));
+    let session = if one.node_id == node(0) { "0190a" } else { "0190b" };
+    let news = |returned| {
+        Input::Disconnected(NodeDisconnected {
+            node_id: one.node_id.clone(),
+            address: one.address.clone(),
+            session: session.to_owned(),
+            returned,
+        })
+    };
+    let command_back = ReturnedCommand { command_id: command, attempt: 1 };
+    let after = world.dispatch(&[news(vec![command_back.clone()])], at(2)).await.effects;
+    assert_eq!(world.state(command, &one.node_id).await, State::Waiting);
+    assert_eq!(world.store.node(&one.node_id).await.unwrap().unwrap().address, None);
+    // The slot that came back is the other node's.
+    let [next] = after.deliveries.as_slice() else { panic!("{after:?}") };
+    assert_ne!(next.node_id, one.node_id);
+    for _ in 0..2 {
+        let again = world.dispatch(&[news(vec![command_back.clone()])], at(3)).await.effects;
+        assert_eq!(again.deliveries, []);
+    }
+    let rollout = world.store.command(command).await.unwrap().unwrap().rollout;
+    assert_eq!((rollout.in_flight, rollout.waiting), (1, 1));
+}
+
+#[tokio::test]
+async fn a_lost_stream_alone_leaves_in_flight_what_its_node_may_have() {
+    let world = World::new(0).await;
+    world.dispatch(&[through_gateway(0, "0190a")], at(0)).await;
+    let command = world.command("a", 1).await;
+    world.dispatch(&[Input::Started(command)], at(1)).await;
+    let lost = NodeDisconnected {
+        node_id: node(0),
+        address: "patchwave.host.1".to_owned(),
+        session: "0190a".to_owned(),
+        returned: Vec::new(),
+    };
+    world.dispatch(&[Input::Disconnected(lost)], at(2)).await;
+    assert_eq!(world.state(command, &node(0)).await, State::Released);
+    // Its next hello repeats it, as a delivery that frees nothing.
+    let repeated = world.dispatch(&[through_gateway(0, "0190b")], at(3)).await.effects.deliveries;
+    assert_eq!(repeated.iter().map(|one| (one.attempt, one.frees_slot)).collect::<Vec<_>>(), [(2, false)]);
+    // What is said of the first delivery now is too late.
+    let late = NodeDisconnected {
+        node_id: node(0),
+        address: "patchwave.host.1".to_owned(),
+        session: "0190a".to_owned(),
+        returned: vec![ReturnedCommand { command_id: command, attempt: 1 }],
+    };
+    world.dispatch(&[Input::Disconnected(late)], at(4)).await;
+    assert_eq!(world.state(command, &node(0)).await, State::Released);
+    assert!(world.store.node(&node(0)).await.unwrap().unwrap().address.is_some(), "it has a newer session");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use jiff::Timestamp;
 use patchwave_api::{Api, router};
-use patchwave_platform::bus::{Bus, BusError, Consumer, Link, Outgoing, Published};
+use patchwave_platform::bus::{Bus, BusError, Consumer, HostQueue, Link, Outgoing, Published};
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::{Durability, Store};
 use patchwave_platform::topics::{News, Topics, TopicsError};
@@ -46,6 +46,10 @@ impl Bus for RecordingBus {
     }
 
     async fn consume(&self, _: WorkQueue) -> Result<Box<dyn Consumer>, BusError> {
+        Err(BusError::Closed)
+    }
+
+    async fn host(&self) -> Result<Box<dyn HostQueue>, BusError> {
         Err(BusError::Closed)
     }
 

@@ -178,6 +178,13 @@ pub trait Bus: Send + Sync + 'static {
     /// [`BusError`] if the bus was closed.
     async fn consume(&self, queue: WorkQueue) -> Result<Box<dyn Consumer>, BusError>;
 
+    /// Takes a queue of this process's own, to which commands for the nodes that it serves may be
+    /// published, as to a node's own queue. Waits for a link that is down, for a bounded time (30 s).
+    ///
+    /// # Errors
+    /// [`BusError`] if there was no link, or the bus was closed.
+    async fn host(&self) -> Result<Box<dyn HostQueue>, BusError>;
+
     /// The state of the link, now and whenever it changes.
     fn link(&self) -> watch::Receiver<Link>;
 
@@ -208,6 +215,18 @@ pub trait Consumer: Send {
     /// # Errors
     /// [`BusError`] if the bus could not be told; the messages will come again.
     async fn settle(&mut self, verdicts: Vec<(u64, Verdict)>) -> Result<(), BusError>;
+}
+
+/// A queue of one process that serves many nodes, until it is dropped or its link is lost.
+#[async_trait]
+pub trait HostQueue: Send {
+    /// Where its commands are to be sent: `patchwave.host.…`. Differs for each queue.
+    fn address(&self) -> &str;
+
+    /// Waits for the next command, which is this process's from then on. `None` when the queue is
+    /// gone, with its link or with the bus: what was published to it is lost, what will be comes
+    /// back, and a new queue can be taken. Dropping the future loses no command.
+    async fn next(&mut self) -> Option<Vec<u8>>;
 }
 
 /// Why the bus did not do as asked.

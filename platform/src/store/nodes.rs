@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use patchwave_schemas::node::{NodeFacts, NodePolicy, OperatingSystem};
-use patchwave_schemas::report::NodeConnected;
+use patchwave_schemas::report::{NodeConnected, NodeDisconnected};
 use patchwave_schemas::topology::HOST_QUEUE_PREFIX;
 use patchwave_schemas::{CommandId, NodeId};
 use serde::Serialize;
@@ -41,6 +41,9 @@ pub struct Candidate {
 
 /// Characters of a node's former addresses that are kept: about five. What is cut off is not used.
 const FORMER_CHARS_MAX: u32 = 400;
+
+/// How far the clock of a gateway may be ahead of that of a worker.
+const SESSIONS_AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
 /// The columns that [`node_of`] reads.
 pub(crate) const NODE_COLUMNS: &str = "node_id, computer_name, operating_system, platform_name, platform_version, \
@@ -125,6 +128,13 @@ const FACTS: [(&str, Column); 12] = [
     ("session", Column::Text),
     ("policy", Column::Text),
 ];
+
+#[derive(Serialize)]
+struct AwayRow<'a> {
+    node_id: &'a NodeId,
+    address: &'a str,
+    session: &'a str,
+}
 
 impl Tx {
     /// Locks the rows of these nodes, in the one order in which every transaction takes several of
@@ -253,13 +263,34 @@ impl Tx {
     /// # Errors
     /// [`Error::Database`].
     pub async fn nodes_away(&mut self, found: &[(NodeId, String)]) -> Result<(), Error> {
-        if found.is_empty() {
+        let rows: Vec<_> =
+            found.iter().map(|(node, address)| AwayRow { node_id: node, address, session: "" }).collect();
+        self.forget_addresses(&rows, "").await
+    }
+
+    /// The same for nodes whose sessions at a gateway have ended: those of its address up to the
+    /// one that is named. A node that has come back to the gateway since keeps its address.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn nodes_disconnected(&mut self, ended: &[NodeDisconnected], now: Timestamp) -> Result<(), Error> {
+        // A session that claims to be from the future would never end. Sessions are UUIDv7, which
+        // begin with their milliseconds.
+        let future = format!("{:012x}", millis(now + SESSIONS_AHEAD));
+        let rows: Vec<_> = ended
+            .iter()
+            .map(|one| AwayRow { node_id: &one.node_id, address: &one.address, session: &one.session })
+            .collect();
+        self.forget_addresses(&rows, &format!("AND (nodes.session <= r.session OR nodes.session > '{future}')")).await
+    }
+
+    async fn forget_addresses(&mut self, rows: &[AwayRow<'_>], only: &str) -> Result<(), Error> {
+        if rows.is_empty() {
             return Ok(());
         }
-        self.lock_nodes(found.iter().map(|(node, _)| node)).await?;
-        let rows: Vec<_> =
-            found.iter().map(|(node, address)| serde_json::json!({ "node_id": node, "address": address })).collect();
-        let source = self.dialect().rows("r", 1, &[("node_id", Column::Text), ("address", Column::Text)]);
+        self.lock_nodes(rows.iter().map(|row| row.node_id)).await?;
+        let columns = [("node_id", Column::Text), ("address", Column::Text), ("session", Column::Text)];
+        let source = self.dialect().rows("r", 1, &columns);
         let space = match self.dialect() {
             Dialect::Sqlite => "instr(former_addresses, ' ')",
             Dialect::Postgres => "strpos(former_addresses, ' ')",
@@ -269,9 +300,9 @@ impl Tx {
                  address = CASE WHEN {space} > 0 THEN substr(former_addresses, 1, {space} - 1) END,
                  former_addresses = substr(former_addresses, {space} + 1)
              FROM {source}
-             WHERE nodes.node_id = r.node_id AND nodes.address = r.address"
+             WHERE nodes.node_id = r.node_id AND nodes.address = r.address {only}"
         )))
-        .bind(to_json(&rows))
+        .bind(to_json(rows))
         .execute(self.connection())
         .await
         .map(|_| ())

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use patchwave_platform::bus::{Bus, BusError, Consumer, Link, Outgoing, Published, Route};
+use patchwave_platform::bus::{Bus, BusError, Consumer, HostQueue, Link, Outgoing, Published, Route};
 use patchwave_schemas::report::NodeConnected;
 use patchwave_schemas::topology::{EVENTS_EXCHANGE, REPORTS_EXCHANGE, WorkQueue, node_queue, pattern_matches};
 use patchwave_schemas::{CloudEvent, NodeId};
@@ -177,6 +177,10 @@ impl Bus for Network {
 
     async fn consume(&self, _queue: WorkQueue) -> Result<Box<dyn Consumer>, BusError> {
         Err(BusError::Closed) // The world takes from the wires itself, one step at a time.
+    }
+
+    async fn host(&self) -> Result<Box<dyn HostQueue>, BusError> {
+        Err(BusError::Closed) // Simulated nodes have queues of their own.
     }
 
     fn link(&self) -> watch::Receiver<Link> {

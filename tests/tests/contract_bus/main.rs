@@ -34,5 +34,6 @@ mod burial;
 mod delivery;
 mod file_reopened;
 mod fixtures;
+mod hosting;
 mod rabbitmq_restarted;
 mod routing;

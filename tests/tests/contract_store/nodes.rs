@@ -6,7 +6,7 @@ use patchwave_platform::Class;
 use patchwave_platform::store::Store;
 use patchwave_schemas::NodeId;
 use patchwave_schemas::node::OperatingSystem;
-use patchwave_schemas::report::NodeConnected;
+use patchwave_schemas::report::{NodeConnected, NodeDisconnected};
 
 use crate::fixtures::{add_command, address, apply, at, change, connect, facts, hello, node, tags};
 use crate::place::Place;
@@ -16,6 +16,7 @@ contract! {
     an_upsert_replaces_tags_but_not_the_address,
     the_latest_session_of_a_batch_wins,
     a_node_is_away_only_from_the_address_that_was_tried,
+    a_session_that_ended_at_a_gateway_takes_its_address_along,
     signs_of_life_are_recorded_for_known_nodes,
     a_removed_node_is_gone,
     facts_come_back_as_they_were_said,
@@ -87,6 +88,49 @@ async fn a_node_is_away_only_from_the_address_that_was_tried(place: Place) {
     assert_eq!(stored(&store, 1).await.address, Some(address(1, "new")));
     assert_eq!(stored(&store, 2).await.address, None);
     assert_eq!(store.node(&node(3)).await.unwrap(), None);
+}
+
+async fn a_session_that_ended_at_a_gateway_takes_its_address_along(place: Place) {
+    const GATEWAY: &str = "patchwave.host.1";
+    let store = place.open().await;
+    // What a session from now on begins with, and one that nobody can have yet.
+    let session = |millis: i64, rest: &str| format!("{:012x}7{rest:0>19}", at(1).as_millisecond() + millis);
+    let through = |number: usize, session: &str| NodeConnected {
+        address: GATEWAY.to_owned(),
+        session: session.to_owned(),
+        ..hello(number, "", &[])
+    };
+    let ended = |number: usize, address: &str, session: &str| NodeDisconnected {
+        node_id: node(number),
+        address: address.to_owned(),
+        session: session.to_owned(),
+        returned: Vec::new(),
+    };
+    connect(&store, &[hello(1, "before", &[])], at(0)).await;
+    let hellos = [(1, 0, "a"), (2, 0, "b"), (3, 5, "a"), (4, 0, "a"), (5, 3_600_000, "a")];
+    let hellos = hellos.map(|(number, millis, rest)| through(number, &session(millis, rest)));
+    connect(&store, &hellos, at(1)).await;
+    connect(&store, &[through(6, "zzz")], at(1)).await;
+
+    let mut tx = store.begin().await.unwrap();
+    tx.nodes_disconnected(&[], at(2)).await.unwrap();
+    let news = [
+        ended(1, GATEWAY, &session(0, "a")),
+        ended(2, GATEWAY, &session(0, "c")),
+        ended(3, GATEWAY, &session(4, "f")),
+        ended(4, "patchwave.host.2", &session(0, "a")),
+        ended(5, GATEWAY, &session(0, "a")),
+        ended(6, GATEWAY, &session(0, "a")),
+        ended(7, GATEWAY, &session(0, "a")),
+    ];
+    tx.nodes_disconnected(&news, at(2)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(stored(&store, 1).await.address, Some(address(1, "before")), "what it had before is tried");
+    assert_eq!(stored(&store, 2).await.address, None, "a later session has ended, so this one has too");
+    assert_eq!(stored(&store, 3).await.address.as_deref(), Some(GATEWAY), "it has come back since");
+    assert_eq!(stored(&store, 4).await.address.as_deref(), Some(GATEWAY), "it is at another gateway");
+    assert_eq!(stored(&store, 5).await.address, None, "a session from the future is none");
+    assert_eq!(stored(&store, 6).await.address, None, "nor is one of another form");
 }
 
 async fn signs_of_life_are_recorded_for_known_nodes(place: Place) {

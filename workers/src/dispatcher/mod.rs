@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod connected;
+mod disconnected;
 pub mod returned;
 mod start;
 mod stop;
@@ -16,7 +17,7 @@ use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_schemas::envelope::{DecodeError, Head};
 use patchwave_schemas::event::{RolloutCancelRequested, RolloutStarted, Timer, TimerFired};
-use patchwave_schemas::report::NodeConnected;
+use patchwave_schemas::report::{NodeConnected, NodeDisconnected};
 use patchwave_schemas::topology::{WorkQueue, is_node_address};
 use patchwave_schemas::{CloudEvent, CommandId, Message};
 
@@ -38,6 +39,8 @@ pub enum Input {
     Check(CommandId),
     /// A node can be reached.
     Connected(Box<Hello>),
+    /// A gateway does not reach a node.
+    Disconnected(NodeDisconnected),
 }
 
 #[async_trait]
@@ -71,6 +74,10 @@ impl Handler for Dispatcher {
                 } else {
                     Err(unknown(&format!("{} with address {}", NodeConnected::TYPE, hello.address)))
                 }
+            }
+            // A gateway's word alone: nodes do not say it of each other.
+            NodeDisconnected::TYPE if delivery.sender == Sender::ControlPlane => {
+                CloudEvent::from_bytes(body).map(|event| Input::Disconnected(event.data))
             }
             other => Err(unknown(other)),
         }
@@ -113,6 +120,7 @@ async fn one(store: &Store, input: &Input, now: Timestamp) -> Result<Effects, Ha
         Input::Started(command) => start::apply(&mut tx, *command, now).await?,
         Input::Cancel(request) => stop::apply(&mut tx, request, now).await?,
         Input::Check(command) => check::apply(&mut tx, *command, now).await?,
+        Input::Disconnected(news) => disconnected::apply(&mut tx, news, now).await?,
         // Handled with its like.
         Input::Connected(_) => Effects::default(),
     };

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use patchwave_engine::invocation::{Event, State, Step};
 use patchwave_engine::rollout::{Arrival, Place};
-use patchwave_platform::store::Store;
+use patchwave_platform::store::{Store, Tx};
+use patchwave_schemas::{CommandId, NodeId};
 
 use super::check;
 use crate::HandlerError;
@@ -27,12 +28,25 @@ pub async fn apply(store: &Store, returned: &[NodeDelivery], now: Timestamp) -> 
         .filter(|one| one.frees_slot)
         .map(|one| ((one.command_id, one.node_id.clone()), one.attempt))
         .collect();
-    let commands: BTreeSet<_> = released.keys().map(|(command, _)| *command).collect();
-    let commands: Vec<_> = commands.into_iter().collect();
     // Nodes before rollouts, as a hello does: two transactions never wait for each other.
     tx.nodes_away(&away).await?;
-    let mut locked = tx.lock_rollouts(&commands).await?;
+    let effects = take_back(&mut tx, &released, now).await?;
+    tx.commit().await?;
+    Ok(effects)
+}
 
+/// Lets invocations wait whose release, which was this delivery of them, did not reach its node.
+///
+/// # Errors
+/// [`HandlerError`]; the caller drops the transaction.
+pub(super) async fn take_back(
+    tx: &mut Tx,
+    released: &BTreeMap<(CommandId, NodeId), i64>,
+    now: Timestamp,
+) -> Result<Effects, HandlerError> {
+    let commands: BTreeSet<_> = released.keys().map(|(command, _)| *command).collect();
+    let commands: Vec<_> = commands.into_iter().collect();
+    let mut locked = tx.lock_rollouts(&commands).await?;
     let keys: Vec<_> = released.keys().cloned().collect();
     let mut by_command: BTreeMap<_, (Moves, Vec<Shift>)> = BTreeMap::new();
     for (command, node, state, attempts) in tx.invocation_states(&keys).await? {
@@ -49,12 +63,11 @@ pub async fn apply(store: &Store, returned: &[NodeDelivery], now: Timestamp) -> 
     let mut effects = Effects::default();
     for rollout in &mut locked {
         let Some((moves, shifts)) = by_command.remove(&rollout.command_id) else { continue };
-        shift(&mut tx, rollout, shifts, now, &mut effects).await?;
+        shift(tx, rollout, shifts, now, &mut effects).await?;
         if let Some(event) = moves.into_event() {
-            effects.merge(advance(&mut tx, rollout, event, now).await?);
-            effects.merge(check::wake_connected(&mut tx, rollout, now).await?);
+            effects.merge(advance(tx, rollout, event, now).await?);
+            effects.merge(check::wake_connected(tx, rollout, now).await?);
         }
     }
-    tx.commit().await?;
     Ok(effects)
 }

@@ -12,7 +12,7 @@ use patchwave_schemas::topology::WorkQueue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, BusError, Consumer, Link, Outgoing, Published, Sender};
+use super::{Bus, BusError, Consumer, HostQueue, Link, Outgoing, Published, Sender};
 use crate::telemetry::redact_url;
 use consumer::AmqpConsumer;
 use link::State;
@@ -20,6 +20,7 @@ use publisher::Publisher;
 
 mod consumer;
 mod death;
+mod host;
 mod limits;
 mod link;
 mod publisher;
@@ -109,6 +110,10 @@ impl Bus for AmqpBus {
         }
         let publisher = Arc::clone(&self.publishing);
         Ok(Box::new(AmqpConsumer::new(queue, &self.name, self.consuming.clone(), publisher, Arc::clone(&self.vouched))))
+    }
+
+    async fn host(&self) -> Result<Box<dyn HostQueue>, BusError> {
+        Ok(Box::new(host::open(self.consuming.clone()).await?))
     }
 
     fn link(&self) -> watch::Receiver<Link> {

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use tokio::sync::mpsc;
+
+use crate::bus::HostQueue;
 
 /// Commands that wait for a node at most. A publisher waits when there are more.
 const INBOX_MAX: usize = 256;
@@ -57,6 +60,17 @@ impl NodeInbox {
     /// The next message, if one is there.
     pub fn try_recv(&mut self) -> Option<Vec<u8>> {
         self.receiver.try_recv().ok()
+    }
+}
+
+#[async_trait]
+impl HostQueue for NodeInbox {
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        self.recv().await
     }
 }
 

@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use patchwave_schemas::topology::{EVENTS_EXCHANGE, REPORTS_EXCHANGE, WorkQueue, pattern_matches};
+use patchwave_schemas::topology::{EVENTS_EXCHANGE, HOST_QUEUE_PREFIX, REPORTS_EXCHANGE, WorkQueue, pattern_matches};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::{Bus, BusError, Consumer, Death, Link, Outgoing, Published, Route};
+use super::{Bus, BusError, Consumer, Death, HostQueue, Link, Outgoing, Published, Route};
 use consumer::EmbeddedConsumer;
 use inbox::Addresses;
 pub use inbox::NodeInbox;
@@ -116,6 +117,13 @@ impl Bus for EmbeddedBus {
             return Err(BusError::Closed);
         }
         Ok(Box::new(EmbeddedConsumer::new(queue, Arc::clone(&self.inner))))
+    }
+
+    async fn host(&self) -> Result<Box<dyn HostQueue>, BusError> {
+        if self.inner.closing.is_cancelled() {
+            return Err(BusError::Closed);
+        }
+        Ok(Box::new(self.listen(&format!("{HOST_QUEUE_PREFIX}{}", Uuid::new_v4().simple()))))
     }
 
     fn link(&self) -> watch::Receiver<Link> {
