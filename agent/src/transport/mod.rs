@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::report::Report;
 
 pub mod amqp;
+pub mod gateway;
 pub mod memory;
 
 /// A way to the control plane.
@@ -109,6 +110,22 @@ pub enum TransportError {
     Url {
         /// The URL without its password.
         url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The gateway's URL cannot be used.
+    #[error("server `{url}`: {reason}; expected `https://host:port`, or `http://` on this machine's loopback")]
+    Server {
+        /// The URL, unless there are credentials in it.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file with the certificates to trust cannot be used.
+    #[error("certificates in `{path}`: {reason}; expected certificates in PEM")]
+    Certificates {
+        /// The file.
+        path: String,
         /// What is wrong with it.
         reason: String,
     },
