@@ -6,13 +6,14 @@
 
 use async_trait::async_trait;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use patchwave_schemas::NodeId;
 use patchwave_schemas::proof::{LOGIN_SKEW_SECONDS, login_text, split_login_proof};
 use ring::signature::{ED25519, UnparsedPublicKey};
 
-use crate::store::Error;
+use crate::store::identities::Identity;
+use crate::store::{Error, Store};
 
 /// Bytes of an Ed25519 public key.
 pub const PUBLIC_KEY_BYTES: usize = 32;
@@ -29,6 +30,16 @@ pub trait Identities: Send + Sync + 'static {
     /// # Errors
     /// The store's; the caller lets nobody in.
     async fn active_key(&self, node: &NodeId) -> Result<Option<[u8; PUBLIC_KEY_BYTES]>, Error>;
+}
+
+#[async_trait]
+impl Identities for Store {
+    async fn active_key(&self, node: &NodeId) -> Result<Option<[u8; PUBLIC_KEY_BYTES]>, Error> {
+        let Some(identity) = self.identity(node).await?.filter(Identity::is_registered) else { return Ok(None) };
+        let corrupt = "node_identities.public_key";
+        let key = BASE64.decode(&identity.public_key).map_err(Error::corrupt(corrupt))?;
+        key.as_slice().try_into().map(Some).map_err(Error::corrupt::<std::array::TryFromSliceError>(corrupt))
+    }
 }
 
 /// Why somebody is not the node that they say they are. Tells nothing of keys or proofs.

@@ -33,6 +33,7 @@ mod invocations;
 mod launch_baselines;
 mod launches;
 mod letters;
+mod logins;
 mod nodes;
 mod outbox;
 mod place;
