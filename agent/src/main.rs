@@ -1,14 +1,15 @@
 //! The `patchwave-agent` program: one real node, or many simulated ones.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use patchwave_agent::credentials::Credentials;
 use patchwave_agent::execute::HostRunner;
 use patchwave_agent::journal::FileJournal;
 use patchwave_agent::simulate::Simulation;
-use patchwave_agent::transport::amqp::AmqpTransport;
 use patchwave_agent::{Agent, AgentNode, AgentOptions, Policy, identity, packages};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 mod options;
+mod way;
 
 use options::{LogFormat, Options};
 
@@ -46,12 +48,18 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
-    let nodes = if options.simulation.simulate.is_some() { simulated(&options) } else { vec![this_node(&options)?] };
+    let (nodes, credentials) = if options.simulation.simulate.is_some() {
+        (simulated(&options), None)
+    } else {
+        let state_dir = std::path::absolute(&options.state_dir).context("could not tell the current directory")?;
+        let credentials = Credentials::load(&state_dir)?;
+        (vec![this_node(&options, state_dir, credentials.as_ref())?], credentials)
+    };
     let name = match nodes.as_slice() {
         [node] => format!("patchwave-agent {}", node.facts.node_id),
         nodes => format!("patchwave-agent, {} nodes", nodes.len()),
     };
-    let transport = AmqpTransport::new(&options.bus, name, options.shared_queue)?;
+    let transport = way::transport(&options, credentials, name)?;
     tracing::info!(
         nodes = nodes.len(),
         first_node.id = nodes.first().map(|node| node.facts.node_id.as_str()),
@@ -65,14 +73,22 @@ async fn run(options: Options) -> anyhow::Result<()> {
     };
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
-    Agent::new(nodes, agent_options).run(Arc::new(transport), stop).await.context("could not take up the journal")
+    Agent::new(nodes, agent_options).run(transport, stop).await.context("could not take up the journal")
 }
 
-fn this_node(options: &Options) -> anyhow::Result<AgentNode> {
-    let state_dir = std::path::absolute(&options.state_dir).context("could not tell the current directory")?;
-    let node_id = match &options.node_id {
-        Some(id) => id.clone(),
-        None => identity::node_id(&state_dir)?,
+fn this_node(options: &Options, state_dir: PathBuf, credentials: Option<&Credentials>) -> anyhow::Result<AgentNode> {
+    let node_id = match (credentials, &options.node_id) {
+        (Some(credentials), None) => credentials.node_id.clone(),
+        (Some(credentials), Some(id)) => {
+            anyhow::ensure!(
+                credentials.node_id == *id,
+                "--node-id is {id}, but this node registered as {}",
+                credentials.node_id
+            );
+            id.clone()
+        }
+        (None, Some(id)) => id.clone(),
+        (None, None) => identity::node_id(&state_dir)?,
     };
     let facts = identity::facts(node_id.clone(), &options.root, options.tags.iter().cloned().collect())?;
     let packages = packages::detect(&options.root, &state_dir).map(Arc::from);
@@ -91,7 +107,7 @@ fn this_node(options: &Options) -> anyhow::Result<AgentNode> {
         runner: Arc::new(runner),
         journal: Box::new(FileJournal::open(state_dir.join("journal.jsonl"))?),
         policy: Policy::scan_only(options.scan_only),
-        fingerprint: None,
+        fingerprint: credentials.map(|credentials| credentials.fingerprint.clone()),
         online: true,
     })
 }

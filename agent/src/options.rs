@@ -14,9 +14,18 @@ use tracing_subscriber::filter::{ParseError, Targets};
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub(crate) struct Options {
-    /// The broker: `amqp[s]://user:password@host:port/vhost`.
+    /// The broker: `amqp[s]://user:password@host:port/vhost`, or without a user for a registered
+    /// node, which logs in as itself. Default: what the server said at registration.
     #[arg(long, env = "PATCHWAVE_AGENT_BUS", hide_env_values = true, value_name = "URL")]
-    pub(crate) bus: String,
+    pub(crate) bus: Option<String>,
+    /// The server whose gateway a registered node goes through: `https://host:port`. Default: what
+    /// the server said at registration.
+    #[arg(long, env = "PATCHWAVE_AGENT_SERVER", value_name = "URL", conflicts_with = "bus")]
+    pub(crate) server: Option<String>,
+    /// Certificates (PEM) to trust for server and broker, where the system's do not vouch for them.
+    /// Default: what was given at registration.
+    #[arg(long, env = "PATCHWAVE_AGENT_CA_CERT", value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
     /// Where the agent keeps its id, its journal and its notes.
     #[arg(long, env = "PATCHWAVE_AGENT_STATE_DIR", default_value = "/var/lib/patchwave-agent", value_name = "DIR")]
     pub(crate) state_dir: PathBuf,

@@ -157,6 +157,8 @@ impl Client {
         if url.scheme() != "http" || url.host_str().is_none() {
             return Err(fault(format!("scheme `{}` is not supported", url.scheme())));
         }
+        // Set already by whoever was first, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_WITHIN)
             .user_agent(concat!("patchwave/", env!("CARGO_PKG_VERSION")))

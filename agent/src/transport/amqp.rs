@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::{Future, ready};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +17,7 @@ use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, QueueDeclareOptions,
 };
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation, ConnectionProperties, Consumer, ConsumerDelegate};
@@ -26,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Attached, Connection, Incoming, Link, Ticket, Transport, TransportError};
+use super::{Attached, Connection, Incoming, Link, Proofs, Ticket, Transport, TransportError};
 use crate::report::Report;
 
 /// Bytes of a frame. lapin allocates 2 × 32 of them for a connection; at the broker's default of
@@ -53,6 +55,10 @@ pub struct AmqpTransport {
     uri: AMQPUri,
     name: String,
     shared_queue: bool,
+    /// Who logs in, instead of the URL's user.
+    login: Option<(NodeId, Proofs)>,
+    /// Certificates to trust besides the system's, in PEM.
+    ca_cert: Option<String>,
 }
 
 impl AmqpTransport {
@@ -66,7 +72,28 @@ impl AmqpTransport {
         let mut uri: AMQPUri =
             url.parse().map_err(|reason: String| TransportError::Url { url: without_password(url), reason })?;
         uri.query.frame_max.get_or_insert(FRAME_BYTES_MAX);
-        Ok(Self { uri, name: name.into(), shared_queue })
+        Ok(Self { uri, name: name.into(), shared_queue, login: None, ca_cert: None })
+    }
+
+    /// Logs in as a registered node, with a proof that is made anew for each connection.
+    #[must_use]
+    pub fn logging_in(mut self, node: NodeId, proofs: Proofs) -> Self {
+        self.login = Some((node, proofs));
+        self
+    }
+
+    /// Trusts the certificates in a PEM file, besides the system's, to vouch for the broker.
+    ///
+    /// # Errors
+    /// [`TransportError::Certificates`] if it cannot be read.
+    pub fn trusting(mut self, ca_cert: &Path) -> Result<Self, TransportError> {
+        let bad = |reason: String| TransportError::Certificates { path: ca_cert.display().to_string(), reason };
+        let pem = std::fs::read_to_string(ca_cert).map_err(|error| bad(error.to_string()))?;
+        if !pem.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(bad("no certificate in it".to_owned()));
+        }
+        self.ca_cert = Some(pem);
+        Ok(self)
     }
 }
 
@@ -91,11 +118,19 @@ fn failed(attempted: impl Into<String>) -> impl FnOnce(lapin::Error) -> Transpor
 #[async_trait]
 impl Transport for AmqpTransport {
     async fn connect(&self) -> Result<Connection, TransportError> {
-        let authority = &self.uri.authority;
+        let mut uri = self.uri.clone();
+        if let Some((node, proofs)) = &self.login {
+            uri.authority.userinfo.username = node.to_string();
+            uri.authority.userinfo.password = proofs(node);
+        }
+        let place = format!("{}:{}", uri.authority.host, uri.authority.port);
+        let user = uri.authority.userinfo.username.clone();
         let properties = ConnectionProperties::default().with_connection_name(self.name.clone().into());
-        let connection = lapin::Connection::connect_uri(self.uri.clone(), properties)
+        let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca_cert.clone() };
+        let runtime = lapin::runtime::default_runtime().map_err(failed("find a runtime"))?;
+        let connection = lapin::Connection::connect_uri_with_config(uri, properties, tls, runtime)
             .await
-            .map_err(failed(format!("connect to the broker at `{}:{}`", authority.host, authority.port)))?;
+            .map_err(failed(format!("connect to the broker at `{place}`")))?;
         let publisher = connection.create_channel().await.map_err(failed("open a channel for reports"))?;
         publisher
             .confirm_select(ConfirmSelectOptions::default())
@@ -107,7 +142,7 @@ impl Transport for AmqpTransport {
             connection,
             publisher,
             session: Uuid::new_v4().simple().to_string().into(),
-            user: authority.userinfo.username.clone(),
+            user,
             shared_queue: self.shared_queue,
             sender,
             lost: lost.clone(),

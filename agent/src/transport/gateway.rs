@@ -22,7 +22,7 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Attached, Connection, Incoming, Link, Ticket, Transport, TransportError};
+use super::{Attached, Connection, Incoming, Link, Proofs, Ticket, Transport, TransportError};
 use crate::report::Report;
 
 /// Commands that a node may hold unacknowledged; what is behind them waits in the connection.
@@ -46,9 +46,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a connection without a request is kept: for a run's few reports, not for heartbeats.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-
-/// Makes a node's login proof for one request.
-pub type Proofs = Arc<dyn Fn(&NodeId) -> String + Send + Sync>;
 
 /// A gateway's address, and who its nodes are.
 pub struct GatewayTransport {

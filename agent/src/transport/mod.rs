@@ -22,6 +22,9 @@ pub mod amqp;
 pub mod gateway;
 pub mod memory;
 
+/// Makes a node's login proof, anew for each connection or request.
+pub type Proofs = Arc<dyn Fn(&NodeId) -> String + Send + Sync>;
+
 /// A way to the control plane.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {

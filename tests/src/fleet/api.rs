@@ -17,6 +17,8 @@ impl Api {
     /// A client of the API on a loopback port.
     #[must_use]
     pub fn new(port: u16) -> Self {
+        // Set already by whoever was first, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Self { http: reqwest::Client::new(), endpoint: format!("http://127.0.0.1:{port}") }
     }
 
