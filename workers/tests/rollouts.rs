@@ -245,7 +245,8 @@ async fn a_node_that_is_away_and_comes_back_is_told_each_time() {
 
 /// A hello through a gateway.
 fn through_gateway(number: u128, session: &str) -> Input {
-    Input::Connected(Box::new(NodeConnected { address: "patchwave.host.1".to_owned(), ..hello(number, session) }))
+    let hello = NodeConnected { address: "patchwave.host.1".to_owned(), ..hello(number, session) };
+    Input::Connected(Box::new(Hello { hello, registered: false }))
 }
 
 #[tokio::test]
