@@ -15,11 +15,14 @@ use axum::Router;
 use axum::routing::{get, post};
 use patchwave_platform::bus::Bus;
 use patchwave_platform::secrets::MasterKey;
+use patchwave_platform::signing::Signer;
 use patchwave_platform::store::Store;
 use patchwave_platform::topics::Topics;
+use patchwave_schemas::registration::NodeTransport;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod activations;
 mod baselines;
 pub mod broker_auth;
 mod commands;
@@ -37,7 +40,9 @@ mod operations;
 mod patch_groups;
 mod patch_states;
 mod protocol;
+mod registration;
 mod resource_groups;
+mod signing_keys;
 mod start;
 mod stream;
 mod tags;
@@ -58,6 +63,9 @@ pub struct Api {
     bus: Arc<dyn Bus>,
     topics: Arc<dyn Topics>,
     master_key: Arc<MasterKey>,
+    signer: Arc<Signer>,
+    /// What nodes that register are told to use.
+    node_transport: NodeTransport,
     /// Ends streams, which would otherwise keep a graceful stop waiting for ever.
     stop: CancellationToken,
 }
@@ -66,7 +74,17 @@ impl Api {
     /// An API on these ports. The master key opens the secrets that the store holds.
     #[must_use]
     pub fn new(store: Store, bus: Arc<dyn Bus>, topics: Arc<dyn Topics>, master_key: Arc<MasterKey>) -> Self {
-        Self { store, bus, topics, master_key, stop: CancellationToken::new() }
+        let signer = Arc::new(Signer::new(store.clone(), Arc::clone(&master_key)));
+        let node_transport = NodeTransport::Gateway;
+        Self { store, bus, topics, master_key, signer, node_transport, stop: CancellationToken::new() }
+    }
+
+    /// Sends nodes that register to the broker at this URL, `amqp[s]://host:port/vhost` without a
+    /// user; without one they use the gateway.
+    #[must_use]
+    pub fn with_node_bus(mut self, url: Option<String>) -> Self {
+        self.node_transport = url.map_or(NodeTransport::Gateway, |url| NodeTransport::Amqp { url });
+        self
     }
 
     /// Opens the secrets that the store holds: for routers that are served beside the API.
@@ -158,6 +176,7 @@ pub fn router(api: Api) -> Router {
         .route("/", post(protocol::handle))
         .route("/topics/{name}/events", get(stream::handle))
         .merge(health::routes())
+        .merge(registration::routes())
         .route("/metrics", get(metrics::handle))
         .layer(axum::middleware::from_fn(protocol::refuse_foreign_hosts))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -1,6 +1,7 @@
 //! DescribeInstanceInformation.
 
 use jiff::{SignedDuration, Timestamp};
+use patchwave_platform::store::identities::Identity;
 use patchwave_platform::store::nodes::Node;
 use patchwave_schemas::NodeId;
 use patchwave_schemas::node::PlatformType;
@@ -12,6 +13,8 @@ use crate::wire::{Error, Filter, Request, epoch, present};
 
 /// Silence after which a node counts as lost: three heartbeats of five minutes.
 const SILENT_FOR: SignedDuration = SignedDuration::from_mins(15);
+/// Silence after which nobody expects it back soon: SSM keeps histories that long.
+const INACTIVE_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Rows read at a time while looking for nodes that pass the filters.
 const SCAN_ROWS: u32 = 500;
 
@@ -54,7 +57,9 @@ pub(crate) async fn describe(api: &Api, request: &Request) -> Result<Value, Erro
         found.truncate(paging.size() + 1);
     }
     let (nodes, next) = paging.of_rows(found, |node| node.facts.node_id.to_string());
-    let list: Vec<Value> = nodes.iter().map(|node| view(node, now)).collect();
+    let ids: Vec<_> = nodes.iter().map(|node| node.facts.node_id.clone()).collect();
+    let identities = api.store.identities(&ids).await?;
+    let list: Vec<Value> = nodes.iter().map(|node| view(node, identities.get(&node.facts.node_id), now)).collect();
     Ok(present(json!({ "InstanceInformationList": list, "NextToken": next })))
 }
 
@@ -95,8 +100,11 @@ fn passes_all(node: &Node, filters: &[Filter], now: Timestamp) -> bool {
 }
 
 fn ping_status(node: &Node, now: Timestamp) -> &'static str {
-    let silent = now.duration_since(node.last_contact_at) > SILENT_FOR;
-    if node.address.is_some() && !silent { "Online" } else { "ConnectionLost" }
+    match now.duration_since(node.last_contact_at) {
+        silence if silence > INACTIVE_AFTER => "Inactive",
+        silence if silence <= SILENT_FOR && node.address.is_some() => "Online",
+        _ => "ConnectionLost",
+    }
 }
 
 fn platform_type(kind: PlatformType) -> &'static str {
@@ -108,7 +116,7 @@ fn platform_type(kind: PlatformType) -> &'static str {
 }
 
 /// SSM's `InstanceInformation`, with the tags and whether the node is simulated.
-fn view(node: &Node, now: Timestamp) -> Value {
+fn view(node: &Node, identity: Option<&Identity>, now: Timestamp) -> Value {
     let facts = &node.facts;
     present(json!({
         "InstanceId": facts.node_id,
@@ -125,5 +133,9 @@ fn view(node: &Node, now: Timestamp) -> Value {
         "OperatingSystem": facts.operating_system,
         "Simulated": facts.simulated,
         "Tags": facts.tags,
+        "Name": identity.and_then(|identity| identity.name.as_deref()),
+        "ActivationId": identity.map(|identity| identity.activation_id),
+        "IamRole": identity.map(|identity| identity.iam_role.as_str()),
+        "AgentPolicy": node.policy,
     }))
 }

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::wire::{Error, Request};
 use crate::{
-    Api, baselines, commands, dead_letters, documents, executions, invocations, model, nodes, notifications,
-    patch_groups, patch_states, resource_groups, start, tags, targets, tasks, windows, without_effect,
+    Api, activations, baselines, commands, dead_letters, documents, executions, invocations, model, nodes,
+    notifications, patch_groups, patch_states, resource_groups, signing_keys, start, tags, targets, tasks, windows,
+    without_effect,
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.
@@ -117,6 +118,12 @@ register! {
         "DescribeInstancePatches": NodeRead => patch_states::patches,
         "DescribeInstanceInformation": NodeRead => nodes::describe,
 
+        "CreateActivation": Admin => activations::create,
+        "DescribeActivations": AdminRead => activations::describe,
+        "DeleteActivation": Admin => activations::delete,
+        "DeregisterManagedInstance": Admin => activations::deregister_node,
+        "UpdateManagedInstanceRole": Admin => activations::update_role,
+
         "SendCommand": NodeChange => commands::send,
         "CancelCommand": NodeChange => commands::cancel,
         "ListCommands": FleetRead => commands::list,
@@ -143,6 +150,10 @@ register! {
     patchwave {
         "StartMaintenanceWindow": Change => start::handle,
         "GetRollout": FleetRead => commands::rollout,
+
+        "ListSigningKeys": AdminRead => signing_keys::list,
+        "RotateSigningKey": Admin => signing_keys::rotate,
+        "RetireSigningKey": Admin => signing_keys::retire,
 
         "CreateResourceGroup": Change => resource_groups::create,
         "DeleteResourceGroup": Change => resource_groups::delete,

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    baseline, command, compliance, dead_letters, document, execution, group, health, listen, node, notification,
-    patch_group, schedule, server, watch, window,
+    activation, baseline, command, compliance, dead_letters, document, execution, group, health, listen, node,
+    notification, patch_group, schedule, server, signing_key, watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -125,6 +125,12 @@ pub enum Command {
     Node(node::NodeCommand),
     /// Compliance of the fleet, by patch group
     Compliance(compliance::ComplianceArgs),
+    /// Activations: which machines may become nodes
+    #[command(subcommand)]
+    Activation(activation::ActivationCommand),
+    /// Keys that sign what nodes are told
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
     /// Resource groups: named tag queries
     #[command(subcommand)]
     Group(group::GroupCommand),

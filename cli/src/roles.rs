@@ -52,6 +52,8 @@ pub struct Platform {
     pub topics: Arc<dyn Topics>,
     /// Opens what is sealed in the store.
     pub master_key: Arc<MasterKey>,
+    /// Where nodes that register are sent.
+    pub node_bus: Option<String>,
     /// Signs what nodes are told.
     pub signer: Arc<Signer>,
     /// Held while this process owns the data directory.
@@ -90,7 +92,7 @@ impl Platform {
             warn!("{warning}");
         }
         let signer = Arc::new(Signer::new(store.clone(), Arc::clone(&master_key)));
-        Ok(Self { store, bus, embedded, topics, master_key, signer, _lock: lock })
+        Ok(Self { store, bus, embedded, topics, master_key, node_bus: config.node_bus.clone(), signer, _lock: lock })
     }
 
     fn for_workers(&self) -> patchwave_workers::Context {
@@ -113,6 +115,7 @@ impl Platform {
 
     fn for_api(&self) -> Api {
         Api::new(self.store.clone(), Arc::clone(&self.bus), Arc::clone(&self.topics), Arc::clone(&self.master_key))
+            .with_node_bus(self.node_bus.clone())
     }
 
     /// Runs every role until `shutdown` is cancelled, serving the API on `listener`.

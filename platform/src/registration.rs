@@ -3,19 +3,24 @@
 //! Both are one transaction. A registration that is repeated because its answer was lost gives the
 //! same node; a node that was cut off never comes back under its id or its key.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use patchwave_engine::registration::NotAdmitted;
-use patchwave_schemas::NodeId;
+use patchwave_schemas::event::{CancelCause, RolloutCancelRequested};
+use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::node::NodeFacts;
 use patchwave_schemas::registration::{CODE_CHARS_MAX, FINGERPRINT_CHARS_MAX, Registration};
+use patchwave_schemas::{CommandId, NodeId};
 use uuid::Uuid;
 
 use crate::Class;
 use crate::secrets::MasterKey;
 use crate::store::activations::Activation;
 use crate::store::identities::Identity;
+use crate::store::outbox::OutboxMessage;
 use crate::store::{self, Tx};
 
 /// Bytes of an Ed25519 public key.
@@ -151,6 +156,44 @@ pub async fn register(
         tx.put_node(&facts(&identity.node_id, registration, &activation), now).await?;
     }
     Ok(Outcome { identity, kind })
+}
+
+/// Cuts a node off: from the commit on nothing that it says changes anything, nothing is sent to it,
+/// and what it has in hand ends. `None` when there is no such node; cutting off twice is harmless.
+///
+/// Returns what is to be flushed after the commit.
+///
+/// # Errors
+/// [`store::Error`].
+pub async fn deregister(
+    tx: &mut Tx,
+    node: &NodeId,
+    now: Timestamp,
+) -> Result<Option<Vec<OutboxMessage>>, store::Error> {
+    let identity = tx.lock_identity(node).await?;
+    let known = identity.is_some();
+    if let Some(identity) = identity.filter(Identity::is_registered) {
+        tx.put_identity(&Identity { deregistered_at: Some(now), ..identity }).await?;
+    }
+    let open = tx.open_commands().await?;
+    let touched: BTreeSet<CommandId> =
+        tx.open_invocations(&open, std::slice::from_ref(node)).await?.into_iter().map(|(command, _)| command).collect();
+    if !tx.remove_node(node).await? && !known {
+        return Ok(None);
+    }
+    let cancel = |command_id: CommandId| {
+        let id = derived_uuid("deregistered node's command:", &format!("{command_id}/{node}"));
+        let request = RolloutCancelRequested {
+            command_id,
+            node_ids: vec![node.clone()],
+            cause: CancelCause::Requested,
+            reason: "the node was deregistered".to_owned(),
+        };
+        OutboxMessage::event(id, "/patchwave/api", now, request)
+    };
+    let messages: Vec<_> = touched.into_iter().map(cancel).collect();
+    tx.enqueue(&messages, now).await?;
+    Ok(Some(messages))
 }
 
 async fn activation(

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::logs::{self, LogFormat};
 use crate::output::Output;
 
+pub mod activation;
 pub mod baseline;
 pub mod command;
 pub mod compliance;
@@ -25,6 +26,7 @@ pub mod notification;
 pub mod patch_group;
 pub mod schedule;
 pub mod server;
+pub mod signing_key;
 pub mod watch;
 pub mod window;
 pub mod window_target;
@@ -80,6 +82,8 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::Command(command) => command::run(command, &cx).await,
         Command::Node(command) => node::run(command, &cx).await,
         Command::Compliance(args) => compliance::run(args, &cx).await,
+        Command::Activation(command) => activation::run(command, &cx).await,
+        Command::SigningKey(command) => signing_key::run(command, &cx).await,
         Command::Group(command) => group::run(command, &cx).await,
         Command::Document(command) => document::run(command, &cx).await,
         Command::DeadLetters(command) => dead_letters::run(command, &cx).await,

@@ -20,7 +20,7 @@ pub enum NodeCommand {
         #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_pair)]
         tags: Vec<Pair>,
         /// Only nodes in this state
-        #[arg(long, value_name = "STATUS", value_parser = ["Online", "ConnectionLost"])]
+        #[arg(long, value_name = "STATUS", value_parser = ["Online", "ConnectionLost", "Inactive"])]
         ping_status: Option<String>,
     },
     /// Show a node with its tags and the counts of its last scan
@@ -52,6 +52,12 @@ pub enum NodeCommand {
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<String>,
     },
+    /// Cut nodes off at once: nothing is sent to them, and nothing that they say counts
+    Deregister {
+        /// Ids of the nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
 }
 
 pub(super) async fn run(command: NodeCommand, cx: &Context) -> anyhow::Result<()> {
@@ -68,6 +74,13 @@ pub(super) async fn run(command: NodeCommand, cx: &Context) -> anyhow::Result<()
             let request = json!({"ResourceType": "ManagedInstance", "ResourceId": node, "TagKeys": keys});
             cx.client.ssm("RemoveTagsFromResource", &request).await?;
             show_tags(&node, cx).await
+        }
+        NodeCommand::Deregister { nodes } => {
+            for node in nodes {
+                let answer = cx.client.ssm("DeregisterManagedInstance", &json!({"InstanceId": node})).await?;
+                cx.output.either(&answer, || node)?;
+            }
+            Ok(())
         }
     }
 }
@@ -94,7 +107,7 @@ async fn list(tags: &[Pair], ping_status: Option<String>, cx: &Context) -> anyho
     ];
     if !is_filtered && elements(&answer, list).next().is_none() {
         cx.output.note(
-            "no node has enrolled yet: start `patchwave-agent` on one, or `patchwave up` with --local-node or --simulate",
+            "no node has registered yet: `patchwave activation create`, then `patchwave-agent register` on it, or `patchwave up` with --local-node or --simulate",
         );
     }
     Ok(cx.output.either(&answer, || table::rows(&columns, elements(&answer, list)))?)

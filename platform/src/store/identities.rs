@@ -112,6 +112,20 @@ impl Tx {
             .transpose()
     }
 
+    /// Sets the role that is shown with a node; `false` when it never registered or was cut off.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn set_iam_role(&mut self, node: &NodeId, role: &str) -> Result<bool, Error> {
+        sqlx::query("UPDATE node_identities SET iam_role = $2 WHERE node_id = $1 AND deregistered_at IS NULL")
+            .bind(node.as_str())
+            .bind(role)
+            .execute(self.connection())
+            .await
+            .map(|done| done.rows_affected() > 0)
+            .map_err(Error::doing("store a node's role"))
+    }
+
     /// Which of these nodes were cut off.
     ///
     /// # Errors

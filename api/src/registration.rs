@@ -1,0 +1,142 @@
+//! Where machines become nodes: `POST /node/v1/register`, and `GET /node/v1/keys`.
+//!
+//! Not part of SSM's API: the activation's id and code are the credential of a registration, and
+//! keys are public. Whoever has no valid activation changes nothing here.
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
+use patchwave_platform::Class;
+use patchwave_platform::audit::{Entry, Outcome};
+use patchwave_platform::proofs::verify_login;
+use patchwave_platform::registration::{Kind, RegistrationError, register};
+use patchwave_platform::signing::verification_keys;
+use patchwave_platform::store;
+use patchwave_platform::telemetry::error_chain;
+use patchwave_schemas::registration::{Registered, Registration, RegistrationRefused, VerificationKeys};
+use serde_json::json;
+
+use crate::Api;
+
+/// Bytes of a registration at most: its fields are short.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// The nodes' endpoints that need no registered node.
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/node/v1/register", post(register_node))
+        .route("/node/v1/keys", get(keys))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+}
+
+async fn register_node(
+    State(api): State<Api>,
+    registration: Result<Json<Registration>, JsonRejection>,
+) -> Result<Json<Registered>, Refusal> {
+    let Json(registration) = registration.map_err(|rejection| {
+        // The body holds a code; what serde says of it names fields only where it is not text.
+        Refusal(rejection.status(), "ValidationException", "the body is not a registration in JSON".to_owned())
+    })?;
+    let now = Timestamp::now();
+    let proven = is_proven(&api, &registration, now).await?;
+    let mut tx = api.store.begin().await?;
+    let outcome = match register(&mut tx, &api.master_key, &registration, proven, now).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            tracing::warn!(
+                activation.id = registration.activation_id.chars().take(64).collect::<String>(),
+                error = %error_chain(&error),
+                "a registration is refused"
+            );
+            return Err(error.into());
+        }
+    };
+    let identity = &outcome.identity;
+    if outcome.kind != Kind::Repeated {
+        let action = if outcome.kind == Kind::Rebound { "RebindManagedInstance" } else { "RegisterManagedInstance" };
+        let entry = Entry {
+            at: now,
+            actor: format!("activation {}", identity.activation_id),
+            source: "/node/v1/register".to_owned(),
+            action: action.to_owned(),
+            subject: identity.node_id.to_string(),
+            detail: json!({ "ComputerName": registration.computer_name, "Fingerprint": identity.fingerprint }),
+            outcome: Outcome::Succeeded,
+        };
+        tx.audit(&api.master_key, &entry).await?;
+    }
+    tx.commit().await?;
+    tracing::info!(node.id = %identity.node_id, kind = ?outcome.kind, "a node registered");
+    let keys = listed_keys(&api, now).await?;
+    Ok(Json(Registered {
+        node_id: identity.node_id.clone(),
+        verification_keys: keys,
+        transport: api.node_transport.clone(),
+        registered_at: identity.registered_at,
+    }))
+}
+
+/// Whether whoever asks to keep a node's id has that node's key.
+async fn is_proven(api: &Api, registration: &Registration, now: Timestamp) -> Result<bool, Refusal> {
+    let Some(rebind) = &registration.rebind else { return Ok(false) };
+    let Some(identity) = api.store.identity(&rebind.node_id).await? else { return Ok(false) };
+    let Some(key) = BASE64.decode(&identity.public_key).ok().and_then(|key| key.try_into().ok()) else {
+        return Ok(false);
+    };
+    Ok(verify_login(&key, &rebind.node_id, &rebind.proof, now).is_ok())
+}
+
+async fn keys(State(api): State<Api>) -> Result<Json<VerificationKeys>, Refusal> {
+    Ok(Json(VerificationKeys { verification_keys: listed_keys(&api, Timestamp::now()).await? }))
+}
+
+async fn listed_keys(api: &Api, now: Timestamp) -> Result<Vec<patchwave_schemas::signing::VerificationKey>, Refusal> {
+    // The first registration may come before the first command: there must be a key by then.
+    if let Err(error) = api.signer.key(now).await {
+        tracing::error!(error = %error_chain(&error), "no key can sign");
+        return Err(Refusal::unavailable());
+    }
+    Ok(verification_keys(&api.store.signing_keys().await?, now))
+}
+
+/// What a machine is told that is not registered.
+struct Refusal(StatusCode, &'static str, String);
+
+impl Refusal {
+    fn unavailable() -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "try again later".to_owned())
+    }
+}
+
+impl From<store::Error> for Refusal {
+    fn from(error: store::Error) -> Self {
+        tracing::error!(error = %error_chain(&error), "the store could not do as asked");
+        Self::unavailable()
+    }
+}
+
+impl From<RegistrationError> for Refusal {
+    fn from(error: RegistrationError) -> Self {
+        if error.class() == Class::Transient {
+            return Self::unavailable();
+        }
+        let code = match error {
+            RegistrationError::NoSuchActivation | RegistrationError::NotAdmitted(_) => "InvalidActivation",
+            _ => "ValidationException",
+        };
+        Self(StatusCode::BAD_REQUEST, code, error.to_string())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(status, code, message) = self;
+        (status, Json(RegistrationRefused { code: code.to_owned(), message })).into_response()
+    }
+}
