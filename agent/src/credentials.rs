@@ -79,6 +79,16 @@ impl NodeKey {
         Some(Self { pair, document: document.to_vec() })
     }
 
+    /// The key as it is kept: for a file that only its owner reads.
+    pub(crate) fn to_text(&self) -> String {
+        BASE64.encode(&self.document)
+    }
+
+    /// A key from the text that it was kept as.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        BASE64.decode(text.trim()).ok().and_then(|document| Self::from_document(&document))
+    }
+
     /// The public half, in base64.
     #[must_use]
     pub fn public_key(&self) -> String {
@@ -152,7 +162,7 @@ impl Credentials {
         // What serde says may quote the file, which holds the key.
         let kept: Kept = serde_json::from_str(&text)
             .map_err(|error| bad(format!("line {} is not as it was written; register again", error.line())))?;
-        let key = BASE64.decode(&kept.private_key).ok().and_then(|document| NodeKey::from_document(&document));
+        let key = NodeKey::from_text(&kept.private_key);
         Ok(Some(Self {
             node_id: kept.node_id,
             key: key.ok_or_else(|| bad("the private key is damaged; register again".to_owned()))?,
@@ -173,7 +183,7 @@ impl Credentials {
         let failed = |source| CredentialsError::Io { attempted: "write", path: path.clone(), source };
         let kept = Kept {
             node_id: self.node_id.clone(),
-            private_key: BASE64.encode(&self.key.document),
+            private_key: self.key.to_text(),
             fingerprint: self.fingerprint.clone(),
             server: self.server.clone(),
             ca_cert: self.ca_cert.clone(),

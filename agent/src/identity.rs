@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use patchwave_schemas::node::NodeFacts;
 use patchwave_schemas::{IdError, NodeId};
 
-use crate::packages::{PackageError, os_release};
+use crate::packages::{OsRelease, PackageError, os_release};
 
 /// File in the state directory that holds the node's id.
 const NODE_ID_FILE: &str = "node-id";
@@ -77,10 +77,10 @@ pub fn node_id(state_dir: &Path) -> Result<NodeId, IdentityError> {
 /// # Errors
 /// [`IdentityError::System`] if its operating system is none that baselines know.
 pub fn facts(node_id: NodeId, root: &Path, tags: BTreeMap<String, String>) -> Result<NodeFacts, IdentityError> {
-    let system = os_release(root).map_err(|source| IdentityError::System { root: root.to_owned(), source })?;
+    let system = system(root)?;
     Ok(NodeFacts {
         node_id,
-        computer_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        computer_name: computer_name(),
         operating_system: system.operating_system,
         platform_name: system.platform_name,
         platform_version: system.platform_version,
@@ -89,6 +89,20 @@ pub fn facts(node_id: NodeId, root: &Path, tags: BTreeMap<String, String>) -> Re
         simulated: false,
         tags,
     })
+}
+
+/// The operating system under `root`.
+///
+/// # Errors
+/// [`IdentityError::System`] if it is none that baselines know.
+pub fn system(root: &Path) -> Result<OsRelease, IdentityError> {
+    os_release(root).map_err(|source| IdentityError::System { root: root.to_owned(), source })
+}
+
+/// This machine's host name.
+#[must_use]
+pub fn computer_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -62,32 +62,38 @@ impl GatewayTransport {
     /// [`TransportError::Server`] if the URL is not one of HTTPS, or of HTTP on this machine;
     /// [`TransportError::Certificates`].
     pub fn new(server: &str, ca_cert: Option<&Path>, proofs: Proofs) -> Result<Self, TransportError> {
-        let refused = |reason: &str| TransportError::Server { url: server.to_owned(), reason: reason.to_owned() };
-        let url: Url = server.parse().map_err(|_| refused("not a URL"))?;
-        match (url.scheme(), url.host()) {
-            ("https", Some(_)) => {}
-            ("http", Some(host)) if is_loopback(&host.to_string()) => {}
-            ("http", _) => return Err(refused("without TLS anybody on the way could be this node for some minutes")),
-            _ => return Err(refused("not a URL of HTTPS")),
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(TransportError::Server {
-                url: "***".to_owned(),
-                reason: "user and password have no place in it".to_owned(),
-            });
-        }
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls(ca_cert)?)
-            .http1_only()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_WITHIN)
-            .read_timeout(SILENCE_MAX)
-            .pool_idle_timeout(IDLE_MAX)
-            .user_agent(concat!("patchwave-agent/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(failed("prepare HTTPS"))?;
-        Ok(Self { server: url, client, proofs })
+        let (server, client) = client(server, ca_cert)?;
+        Ok(Self { server, client, proofs })
     }
+}
+
+/// A server's address and a client of it; what [`GatewayTransport::new`] says holds here, too.
+pub(crate) fn client(server: &str, ca_cert: Option<&Path>) -> Result<(Url, Client), TransportError> {
+    let refused = |reason: &str| TransportError::Server { url: server.to_owned(), reason: reason.to_owned() };
+    let url: Url = server.parse().map_err(|_| refused("not a URL"))?;
+    match (url.scheme(), url.host()) {
+        ("https", Some(_)) => {}
+        ("http", Some(host)) if is_loopback(&host.to_string()) => {}
+        ("http", _) => return Err(refused("without TLS anybody on the way could be this node for some minutes")),
+        _ => return Err(refused("not a URL of HTTPS")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(TransportError::Server {
+            url: "***".to_owned(),
+            reason: "user and password have no place in it".to_owned(),
+        });
+    }
+    let client = Client::builder()
+        .tls_backend_preconfigured(tls(ca_cert)?)
+        .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_WITHIN)
+        .read_timeout(SILENCE_MAX)
+        .pool_idle_timeout(IDLE_MAX)
+        .user_agent(concat!("patchwave-agent/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(failed("prepare HTTPS"))?;
+    Ok((url, client))
 }
 
 fn is_loopback(host: &str) -> bool {
