@@ -137,8 +137,7 @@ pub async fn register(request: &Request) -> Result<Credentials, RegisterError> {
             platform_name: system.platform_name.clone(),
             platform_version: system.platform_version.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            rebind: rebind
-                .map(|known| Rebind { node_id: known.node_id.clone(), proof: known.proof(Timestamp::now()) }),
+            rebind: rebind.map(|known| Rebind { node_id: known.node_id.clone(), proof: known.proof(Timestamp::now()) }),
         };
         ask_to_register(&client, &server, &registration).await
     };
@@ -237,8 +236,7 @@ fn pending_key(state_dir: &Path) -> Result<NodeKey, CredentialsError> {
     }
     let key = NodeKey::generate()?;
     fs::create_dir_all(state_dir).map_err(failed("create the directory of"))?;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed("create"))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed("create"))?;
     file.write_all(key.to_text().as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write"))?;
     Ok(key)
 }
@@ -259,7 +257,9 @@ pub async fn keep_keys(
             Ok(true) => {
                 credentials.verification_keys = ring.to_list();
                 match credentials.store(&state_dir) {
-                    Ok(()) => tracing::info!(keys = credentials.verification_keys.len(), "the control plane's keys changed"),
+                    Ok(()) => {
+                        tracing::info!(keys = credentials.verification_keys.len(), "the control plane's keys changed")
+                    }
                     Err(error) => tracing::warn!(error = execute::error_chain(&error), "new keys could not be kept"),
                 }
             }

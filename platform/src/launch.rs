@@ -35,6 +35,8 @@ const DELIVERY_SECONDS: u32 = 3_600;
 /// Time between two looks at a rollout, the first one after it was stored included: also how late a
 /// deadline may be noticed.
 pub const CHECK_EVERY: SignedDuration = SignedDuration::from_secs(15);
+/// Silence after which a node counts as lost: three heartbeats of five minutes.
+pub const SILENT_FOR: SignedDuration = SignedDuration::from_mins(15);
 /// Invocations above which fresh statistics pay for themselves on PostgreSQL.
 const ANALYZE_FROM: usize = 500;
 
@@ -138,7 +140,7 @@ pub async fn launch(tx: &mut Tx, launch: Launch, now: Timestamp) -> Result<Launc
         Some(link) => resolve_sets(tx, &link.target_sets).await?,
         None => resolve_request(tx, request).await?,
     };
-    let nodes = in_stable_order(nodes, launch.command_id);
+    let nodes = in_stable_order(nodes, launch.command_id, now);
     let targets = u32::try_from(nodes.len()).map_err(|_| LaunchError::Field {
         field: "Targets",
         value: nodes.len().to_string(),
@@ -274,10 +276,11 @@ async fn resolve_sets(tx: &mut Tx, sets: &[Vec<Target>]) -> Result<Vec<Candidate
 }
 
 /// A different but repeatable order for each command, so that it is not always the same nodes that
-/// meet a bad patch first.
-fn in_stable_order(mut nodes: Vec<Candidate>, command: CommandId) -> Vec<Candidate> {
+/// meet a bad patch first. Nodes that are known to be away come last: they hold nothing up.
+fn in_stable_order(mut nodes: Vec<Candidate>, command: CommandId, now: Timestamp) -> Vec<Candidate> {
     let salt = command.to_string();
-    nodes.sort_by_cached_key(|node| (stable_order(&node.node_id, &salt), node.node_id.clone()));
+    let is_away = |node: &Candidate| !node.is_connected || now.duration_since(node.last_contact_at) > SILENT_FOR;
+    nodes.sort_by_cached_key(|node| (is_away(node), stable_order(&node.node_id, &salt), node.node_id.clone()));
     nodes
 }
 

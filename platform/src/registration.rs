@@ -3,8 +3,6 @@
 //! Both are one transaction. A registration that is repeated because its answer was lost gives the
 //! same node; a node that was cut off never comes back under its id or its key.
 
-use std::collections::BTreeSet;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
@@ -175,9 +173,7 @@ pub async fn deregister(
     if let Some(identity) = identity.filter(Identity::is_registered) {
         tx.put_identity(&Identity { deregistered_at: Some(now), ..identity }).await?;
     }
-    let open = tx.open_commands().await?;
-    let touched: BTreeSet<CommandId> =
-        tx.open_invocations(&open, std::slice::from_ref(node)).await?.into_iter().map(|(command, _)| command).collect();
+    let touched = tx.commands_of_node(node).await?;
     if !tx.remove_node(node).await? && !known {
         return Ok(None);
     }

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
-use patchwave_schemas::NodeId;
+use patchwave_schemas::{CommandId, NodeId};
 use sqlx::any::AnyRow;
 use uuid::Uuid;
 
@@ -124,6 +124,25 @@ impl Tx {
             .await
             .map(|done| done.rows_affected() > 0)
             .map_err(Error::doing("store a node's role"))
+    }
+
+    /// The commands that have not ended and are for this node.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn commands_of_node(&mut self, node: &NodeId) -> Result<Vec<CommandId>, Error> {
+        sqlx::query(
+            "SELECT c.command_id FROM commands c
+             JOIN invocations i ON i.command_id = c.command_id AND i.node_id = $1
+             WHERE c.finished_at IS NULL ORDER BY c.command_id",
+        )
+        .bind(node.as_str())
+        .fetch_all(self.connection())
+        .await
+        .map_err(Error::doing("read the commands of a node"))?
+        .iter()
+        .map(|row| parsed(row, "command_id"))
+        .collect()
     }
 
     /// Which of these nodes were cut off.

@@ -37,6 +37,10 @@ pub struct Candidate {
     pub tags: BTreeMap<String, String>,
     /// Its operating system.
     pub operating_system: OperatingSystem,
+    /// Whether it can be reached, as far as is known.
+    pub is_connected: bool,
+    /// When it was last heard of.
+    pub last_contact_at: Timestamp,
 }
 
 /// Characters of a node's former addresses that are kept: about five. What is cut off is not used.
@@ -340,7 +344,8 @@ impl Tx {
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn candidates(&mut self, named: Option<&[NodeId]>) -> Result<Vec<Candidate>, Error> {
-        let columns = "SELECT nodes.node_id, nodes.tags, nodes.operating_system FROM nodes";
+        let columns = "SELECT nodes.node_id, nodes.tags, nodes.operating_system, nodes.last_contact_at,
+             CASE WHEN nodes.address IS NULL THEN 0 ELSE 1 END AS is_connected FROM nodes";
         let rows = match named {
             None => sqlx::query(sql(columns.to_owned())).fetch_all(self.connection()).await,
             Some(named) => {
@@ -356,6 +361,8 @@ impl Tx {
                     node_id: parsed(row, "node_id")?,
                     tags: from_json("nodes.tags", &get::<String>(row, "tags")?)?,
                     operating_system: operating_system_of(row)?,
+                    is_connected: get::<i64>(row, "is_connected")? != 0,
+                    last_contact_at: instant(get(row, "last_contact_at")?),
                 })
             })
             .collect()

@@ -61,7 +61,7 @@ impl Tx {
         if let Some(lock) = self.dialect().table_lock("signing_keys") {
             sqlx::query(sql(lock)).execute(self.connection()).await.map_err(Error::doing("lock the signing keys"))?;
         }
-        sqlx::query(sql(format!("SELECT {COLUMNS} FROM signing_keys ORDER BY created_at, key_id")))
+        sqlx::query(sql(format!("SELECT {COLUMNS} FROM signing_keys ORDER BY created_at, signs_from, key_id")))
             .fetch_all(self.connection())
             .await
             .map_err(Error::doing("read the signing keys"))?
@@ -112,7 +112,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn signing_keys(&self) -> Result<Vec<StoredKey>, Error> {
-        sqlx::query(sql(format!("SELECT {COLUMNS} FROM signing_keys ORDER BY created_at, key_id")))
+        sqlx::query(sql(format!("SELECT {COLUMNS} FROM signing_keys ORDER BY created_at, signs_from, key_id")))
             .fetch_all(self.reader())
             .await
             .map_err(Error::doing("read the signing keys"))?

@@ -58,7 +58,7 @@ async fn reached(store: &Store, cause: &str) -> Vec<NodeId> {
 }
 
 /// Nodes in the order in which they are released.
-async fn release_order(store: &Store, cause: &str) -> Vec<NodeId> {
+pub(crate) async fn release_order(store: &Store, cause: &str) -> Vec<NodeId> {
     let mut tx = store.begin().await.unwrap();
     let (all, _) = tx.release_pending(CommandId::derived(cause), 0, u32::MAX, at(0), at(1)).await.unwrap();
     all.into_iter().map(|one| one.node_id).collect()

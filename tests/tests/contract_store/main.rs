@@ -28,6 +28,7 @@ mod documents;
 mod errors;
 mod executions;
 mod fixtures;
+mod identities;
 mod inventory;
 mod invocations;
 mod launch_baselines;

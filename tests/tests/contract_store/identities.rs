@@ -1,0 +1,268 @@
+//! Activations, identities of nodes, signing keys, and counts of refused reports.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+use patchwave_engine::registration::{Allowance, NotAdmitted};
+use patchwave_platform::registration::{Kind, Outcome, RegistrationError, code_mac, deregister, register};
+use patchwave_platform::secrets::MasterKey;
+use patchwave_platform::signing::{Signer, current, rotate};
+use patchwave_platform::store::Store;
+use patchwave_platform::store::activations::Activation;
+use patchwave_platform::store::refused_reports::Refusal;
+use patchwave_schemas::node::OperatingSystem;
+use patchwave_schemas::registration::{Rebind, Registration};
+use uuid::Uuid;
+
+use crate::fixtures::{at, connect, facts, hello, node, tags};
+use crate::launches::{launch_as, release_order, to_nodes};
+use crate::place::Place;
+
+contract! {
+    an_activation_admits_machines_until_its_limit,
+    a_repeated_registration_gives_the_same_node,
+    a_wrong_code_and_an_expired_activation_admit_nobody,
+    concurrent_registrations_never_exceed_the_limit,
+    a_registered_node_carries_its_activations_tags_and_name,
+    a_deregistered_node_is_gone_and_its_key_does_not_come_back,
+    a_deregistered_nodes_commands_are_called_back,
+    a_node_keeps_its_id_on_another_machine_only_with_proof_and_activation,
+    signing_keys_are_made_once_by_processes_that_start_together,
+    refused_reports_are_counted_by_reason,
+    nodes_that_are_away_come_last,
+}
+
+const CODE: &str = "an-activation-code-of-some-length";
+
+fn master() -> MasterKey {
+    MasterKey::from_bytes(&[3; 32])
+}
+
+async fn activate(store: &Store, limit: u32) -> Uuid {
+    let activation_id = Uuid::new_v4();
+    let activation = Activation {
+        activation_id,
+        code_mac: code_mac(&master(), activation_id, CODE),
+        description: Some("it's here".to_owned()),
+        default_instance_name: Some("web".to_owned()),
+        iam_role: "role".to_owned(),
+        allowance: Allowance { limit, used: 0, expires_at: at(1_000) },
+        tags: tags(&[("Patch Group", "canary")]),
+        created_at: at(0),
+    };
+    let mut tx = store.begin().await.unwrap();
+    tx.add_activation(&activation).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(store.activations().await.unwrap().contains(&activation));
+    activation_id
+}
+
+/// A public key as far as the store looks at one.
+fn registration(activation: Uuid, key: u8) -> Registration {
+    use base64::Engine as _;
+    Registration {
+        activation_id: activation.to_string(),
+        activation_code: CODE.to_owned(),
+        public_key: base64::engine::general_purpose::STANDARD.encode([key; 32]),
+        fingerprint: format!("v1:{key}"),
+        computer_name: format!("host-{key}"),
+        operating_system: OperatingSystem::Debian,
+        platform_name: "Debian GNU/Linux".to_owned(),
+        platform_version: "12".to_owned(),
+        agent_version: "0.1.0".to_owned(),
+        rebind: None,
+    }
+}
+
+async fn try_register(store: &Store, one: &Registration, proven: bool, now: i64) -> Result<Outcome, RegistrationError> {
+    let mut tx = store.begin().await?;
+    let outcome = register(&mut tx, &master(), one, proven, at(now)).await?;
+    tx.commit().await?;
+    Ok(outcome)
+}
+
+async fn an_activation_admits_machines_until_its_limit(place: Place) {
+    let store = place.open().await;
+    let activation = activate(&store, 2).await;
+    for key in [1, 2] {
+        assert_eq!(try_register(&store, &registration(activation, key), false, 1).await.unwrap().kind, Kind::New);
+    }
+    let refused = try_register(&store, &registration(activation, 3), false, 1).await.unwrap_err();
+    assert!(matches!(refused, RegistrationError::NotAdmitted(NotAdmitted::Exhausted { limit: 2 })), "{refused}");
+    let kept = store.activations().await.unwrap().into_iter().find(|one| one.activation_id == activation).unwrap();
+    assert_eq!(kept.allowance.used, 2);
+    assert_eq!(store.nodes().await.unwrap().len(), 2);
+}
+
+async fn a_repeated_registration_gives_the_same_node(place: Place) {
+    let store = place.open().await;
+    let activation = activate(&store, 1).await;
+    let first = try_register(&store, &registration(activation, 1), false, 1).await.unwrap();
+    // Its answer was lost; by now the activation has expired.
+    let again = try_register(&store, &registration(activation, 1), false, 2_000).await.unwrap();
+    assert_eq!((again.kind, again.identity), (Kind::Repeated, first.identity));
+    // The same key from a machine that looks otherwise is somebody else.
+    let copied = Registration { fingerprint: "v1:other".to_owned(), ..registration(activation, 1) };
+    let refused = try_register(&store, &copied, false, 2).await.unwrap_err();
+    assert!(matches!(refused, RegistrationError::KeyInUse), "{refused}");
+}
+
+async fn a_wrong_code_and_an_expired_activation_admit_nobody(place: Place) {
+    let store = place.open().await;
+    let (activation, other) = (activate(&store, 9).await, activate(&store, 9).await);
+    for wrong in [
+        Registration { activation_code: "guessed".to_owned(), ..registration(activation, 1) },
+        Registration { activation_id: Uuid::new_v4().to_string(), ..registration(activation, 1) },
+        Registration { activation_id: "no uuid".to_owned(), ..registration(activation, 1) },
+    ] {
+        let refused = try_register(&store, &wrong, false, 1).await.unwrap_err();
+        assert!(matches!(refused, RegistrationError::NoSuchActivation), "{refused}");
+    }
+    let late = try_register(&store, &registration(activation, 1), false, 1_000).await.unwrap_err();
+    assert!(matches!(late, RegistrationError::NotAdmitted(NotAdmitted::Expired { .. })), "{late}");
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.delete_activation(other).await.unwrap());
+    assert!(!tx.delete_activation(other).await.unwrap());
+    tx.commit().await.unwrap();
+    assert!(try_register(&store, &registration(other, 1), false, 1).await.is_err());
+    assert!(store.nodes().await.unwrap().is_empty());
+}
+
+async fn concurrent_registrations_never_exceed_the_limit(place: Place) {
+    let store = place.open().await;
+    let activation = activate(&store, 3).await;
+    let tries = (1..=8).map(|key| {
+        let store = store.clone();
+        tokio::spawn(async move { try_register(&store, &registration(activation, key), false, 1).await.is_ok() })
+    });
+    let mut admitted = 0;
+    for one in tries.collect::<Vec<_>>() {
+        admitted += usize::from(one.await.unwrap());
+    }
+    assert_eq!((admitted, store.nodes().await.unwrap().len()), (3, 3));
+}
+
+async fn a_registered_node_carries_its_activations_tags_and_name(place: Place) {
+    let store = place.open().await;
+    let activation = activate(&store, 1).await;
+    let identity = try_register(&store, &registration(activation, 1), false, 1).await.unwrap().identity;
+    let node = store.node(&identity.node_id).await.unwrap().unwrap();
+    assert_eq!((node.facts.tags, node.facts.computer_name), (tags(&[("Patch Group", "canary")]), "host-1".to_owned()));
+    assert_eq!((identity.name.as_deref(), identity.iam_role.as_str()), (Some("web"), "role"));
+    let found = store.identities(std::slice::from_ref(&identity.node_id)).await.unwrap();
+    assert_eq!(found.get(&identity.node_id), Some(&identity));
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.set_iam_role(&identity.node_id, "another").await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(store.identity(&identity.node_id).await.unwrap().unwrap().iam_role, "another");
+}
+
+async fn a_deregistered_node_is_gone_and_its_key_does_not_come_back(place: Place) {
+    let store = place.open().await;
+    let activation = activate(&store, 5).await;
+    let identity = try_register(&store, &registration(activation, 1), false, 1).await.unwrap().identity;
+    let id = identity.node_id;
+    for _ in 0..2 {
+        let mut tx = store.begin().await.unwrap();
+        assert_eq!(deregister(&mut tx, &id, at(5)).await.unwrap(), Some(Vec::new()));
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(store.node(&id).await.unwrap(), None);
+    assert_eq!(store.identity(&id).await.unwrap().unwrap().deregistered_at, Some(at(5)));
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.deregistered(&[id.clone(), node(7)]).await.unwrap(), [id].into());
+    assert_eq!(deregister(&mut tx, &node(7), at(5)).await.unwrap(), None, "never heard of");
+    drop(tx);
+    let refused = try_register(&store, &registration(activation, 1), false, 6).await.unwrap_err();
+    assert!(matches!(refused, RegistrationError::KeyInUse), "{refused}");
+}
+
+async fn a_deregistered_nodes_commands_are_called_back(place: Place) {
+    let store = place.open().await;
+    connect(&store, &[hello(1, "s", &[]), hello(2, "s", &[])], at(0)).await;
+    launch_as(&store, "both", to_nodes(&[1, 2])).await.unwrap();
+    launch_as(&store, "other", to_nodes(&[2])).await.unwrap();
+    let mut tx = store.begin().await.unwrap();
+    // A node that never registered can be cut off, too.
+    let messages = deregister(&mut tx, &node(1), at(1)).await.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(messages.len(), 1, "one command was open for it");
+}
+
+async fn a_node_keeps_its_id_on_another_machine_only_with_proof_and_activation(place: Place) {
+    let store = place.open().await;
+    let activation = activate(&store, 3).await;
+    let id = try_register(&store, &registration(activation, 1), false, 1).await.unwrap().identity.node_id;
+    let moved = |key| Registration {
+        rebind: Some(Rebind { node_id: id.clone(), proof: String::new() }),
+        ..registration(activation, key)
+    };
+    let refused = try_register(&store, &moved(2), false, 2).await.unwrap_err();
+    assert!(matches!(refused, RegistrationError::NotRebound { .. }), "{refused}");
+    let rebound = try_register(&store, &moved(2), true, 2).await.unwrap();
+    assert_eq!((rebound.kind, &rebound.identity.node_id), (Kind::Rebound, &id));
+    assert_eq!(store.identity(&id).await.unwrap().unwrap().fingerprint, "v1:2");
+    let used = store.activations().await.unwrap()[0].allowance.used;
+    assert_eq!(used, 2, "it takes a registration of its activation");
+    let stranger =
+        Registration { rebind: Some(Rebind { node_id: node(9), proof: String::new() }), ..registration(activation, 3) };
+    assert!(matches!(
+        try_register(&store, &stranger, true, 2).await.unwrap_err(),
+        RegistrationError::NotRebound { .. }
+    ));
+}
+
+async fn signing_keys_are_made_once_by_processes_that_start_together(place: Place) {
+    let store = place.open().await;
+    let master = std::sync::Arc::new(master());
+    let starts = (0..4).map(|_| {
+        let signer = Signer::new(store.clone(), std::sync::Arc::clone(&master));
+        tokio::spawn(async move { signer.key(at(0)).await.unwrap().key_id().to_owned() })
+    });
+    let mut names = Vec::new();
+    for one in starts.collect::<Vec<_>>() {
+        names.push(one.await.unwrap());
+    }
+    names.dedup();
+    assert_eq!((names.len(), store.signing_keys().await.unwrap().len()), (1, 1));
+    let mut tx = store.begin().await.unwrap();
+    let hour = SignedDuration::from_hours(1);
+    let second = rotate(&mut tx, &master, hour, hour, at(0)).await.unwrap();
+    tx.commit().await.unwrap();
+    let keys = store.signing_keys().await.unwrap();
+    assert_eq!(keys[1], second);
+    assert_eq!(keys[0].retires_at, Some(at(7_200)));
+    assert_eq!(current(&keys, at(0)).unwrap().key_id, names[0]);
+}
+
+async fn refused_reports_are_counted_by_reason(place: Place) {
+    let store = place.open().await;
+    let count = |reason, number| BTreeMap::from([(reason, number)]);
+    for (reason, number) in [(Refusal::Finished, 2), (Refusal::Finished, 3), (Refusal::NotRegistered, 1)] {
+        let mut tx = store.begin().await.unwrap();
+        tx.count_refused_reports(&count(reason, number)).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let counts: BTreeMap<_, _> = store.refused_reports().await.unwrap().into_iter().collect();
+    assert_eq!((counts[&Refusal::Finished], counts[&Refusal::NotRegistered]), (5, 1));
+    assert_eq!(counts.len(), Refusal::ALL.len(), "reasons that never occurred are there, too");
+}
+
+async fn nodes_that_are_away_come_last(place: Place) {
+    let store = place.open().await;
+    let mut tx = store.begin().await.unwrap();
+    for number in 1..=3 {
+        tx.put_node(&facts(number, &[]), at(0)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let silent_since = at(-1_000);
+    connect(&store, &[hello(4, "s", &[])], silent_since).await;
+    connect(&store, &[hello(5, "s", &[]), hello(6, "s", &[]), hello(7, "s", &[])], at(0)).await;
+    for cause in ["a", "b", "c", "d"] {
+        launch_as(&store, cause, to_nodes(&[1, 2, 3, 4, 5, 6, 7])).await.unwrap();
+        let mut first = release_order(&store, cause).await;
+        first.truncate(3);
+        first.sort();
+        assert_eq!(first, [node(5), node(6), node(7)], "{cause}");
+    }
+}
