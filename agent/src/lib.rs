@@ -11,6 +11,7 @@ pub mod identity;
 pub mod journal;
 pub mod node;
 pub mod packages;
+pub mod policy_file;
 pub mod register;
 pub mod report;
 pub mod run;

@@ -1,6 +1,6 @@
 //! The `patchwave-agent` program: one real node, or many simulated ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,8 +10,11 @@ use patchwave_agent::credentials::Credentials;
 use patchwave_agent::execute::HostRunner;
 use patchwave_agent::journal::FileJournal;
 use patchwave_agent::simulate::Simulation;
-use patchwave_agent::{Agent, AgentNode, AgentOptions, Policy, identity, packages};
+use patchwave_agent::trust::{KeyRing, Trust};
+use patchwave_agent::{Agent, AgentNode, AgentOptions, Policy, fingerprint, identity, packages, policy_file, register};
+use patchwave_schemas::node::Accept;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -19,7 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 mod options;
 mod way;
 
-use options::{LogFormat, Options};
+use options::{Action, LogFormat, Options, Register};
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -48,18 +51,33 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
-    let (nodes, credentials) = if options.simulation.simulate.is_some() {
-        (simulated(&options), None)
+    if let Some(Action::Register(asked)) = &options.action {
+        return register_here(asked).await;
+    }
+    let state_dir = std::path::absolute(&options.state_dir).context("could not tell the current directory")?;
+    let is_simulated = options.simulation.simulate.is_some();
+    let credentials = if is_simulated { None } else { Credentials::load(&state_dir)? };
+    let ring = key_ring(&options, credentials.as_ref())?;
+    let trust = ring.clone().map_or(Trust::Anyone, Trust::Keys);
+    let nodes = if is_simulated {
+        simulated(&options, trust)
     } else {
-        let state_dir = std::path::absolute(&options.state_dir).context("could not tell the current directory")?;
-        let credentials = Credentials::load(&state_dir)?;
-        (vec![this_node(&options, state_dir, credentials.as_ref())?], credentials)
+        if let Some(credentials) = &credentials {
+            check_fingerprint(credentials, &options.root)?;
+        }
+        vec![this_node(&options, state_dir.clone(), credentials.as_ref(), trust)?]
     };
     let name = match nodes.as_slice() {
         [node] => format!("patchwave-agent {}", node.facts.node_id),
         nodes => format!("patchwave-agent, {} nodes", nodes.len()),
     };
     let transport = way::transport(&options, credentials, name)?;
+    let ask_for_keys = Arc::new(Notify::new());
+    let stop = CancellationToken::new();
+    // Read again: the transport has the first copy for itself, and the private key is not cloned about.
+    if let (Some(ring), Some(credentials)) = (ring, Credentials::load(&state_dir)?.filter(|_| !is_simulated)) {
+        tokio::spawn(register::keep_keys(credentials, ring, state_dir, Arc::clone(&ask_for_keys), stop.clone()));
+    }
     tracing::info!(
         nodes = nodes.len(),
         first_node.id = nodes.first().map(|node| node.facts.node_id.as_str()),
@@ -69,14 +87,70 @@ async fn run(options: Options) -> anyhow::Result<()> {
         stop_grace: std::time::Duration::from_secs(options.stop_grace_seconds),
         reboot_command: options.reboot_command(),
         reconnect_max: std::time::Duration::from_secs(options.reconnect_max_seconds),
+        ask_for_keys,
         ..AgentOptions::default()
     };
-    let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
     Agent::new(nodes, agent_options).run(transport, stop).await.context("could not take up the journal")
 }
 
-fn this_node(options: &Options, state_dir: PathBuf, credentials: Option<&Credentials>) -> anyhow::Result<AgentNode> {
+async fn register_here(asked: &Register) -> anyhow::Result<()> {
+    let state_dir = std::path::absolute(&asked.state_dir).context("could not tell the current directory")?;
+    let request = register::Request {
+        server: asked.server.clone(),
+        ca_cert: asked.ca_cert.as_deref().map(std::path::absolute).transpose().context("--ca-cert")?,
+        activation_id: asked.activation_id.clone(),
+        activation_code: asked.code().context("could not read the activation's code")?,
+        root: asked.root.clone(),
+        state_dir,
+        rebind: asked.rebind,
+    };
+    let credentials = register::register(&request).await?;
+    tracing::info!(node.id = %credentials.node_id, "registered");
+    let mut out = std::io::stdout().lock();
+    std::io::Write::write_all(&mut out, format!("{}\n", credentials.node_id).as_bytes())?;
+    Ok(())
+}
+
+/// Whose commands are taken: those signed with the keys of the registration, or with keys that were
+/// named; anybody's only where that is asked for in so many words, or where nothing is real.
+fn key_ring(options: &Options, credentials: Option<&Credentials>) -> anyhow::Result<Option<Arc<KeyRing>>> {
+    let keys = match credentials {
+        Some(credentials) => &credentials.verification_keys,
+        None => &options.verification_keys,
+    };
+    if credentials.is_some() || !keys.is_empty() {
+        anyhow::ensure!(!options.trust_anyone, "--trust-anyone is for nodes without keys, and this one has some");
+        return Ok(Some(Arc::new(KeyRing::first(keys)?)));
+    }
+    anyhow::ensure!(
+        options.trust_anyone || options.simulation.simulate.is_some(),
+        "this node is not registered and has no key to know the control plane by: run `patchwave-agent register`, \
+         or give --verification-key"
+    );
+    if options.trust_anyone {
+        tracing::warn!("commands are taken without a signature: whoever reaches the broker commands this machine");
+    }
+    Ok(None)
+}
+
+/// A copied disk is not a second machine with the first one's identity.
+fn check_fingerprint(credentials: &Credentials, root: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        fingerprint::of_machine(root) == credentials.fingerprint,
+        "this is not the machine that registered as {}: a copied disk registers as a node of its own (remove its \
+         credentials first), a machine that has changed keeps its id with `patchwave-agent register --rebind`",
+        credentials.node_id
+    );
+    Ok(())
+}
+
+fn this_node(
+    options: &Options,
+    state_dir: PathBuf,
+    credentials: Option<&Credentials>,
+    trust: Trust,
+) -> anyhow::Result<AgentNode> {
     let node_id = match (credentials, &options.node_id) {
         (Some(credentials), None) => credentials.node_id.clone(),
         (Some(credentials), Some(id)) => {
@@ -106,16 +180,28 @@ fn this_node(options: &Options, state_dir: PathBuf, credentials: Option<&Credent
         facts,
         runner: Arc::new(runner),
         journal: Box::new(FileJournal::open(state_dir.join("journal.jsonl"))?),
-        policy: Policy::scan_only(options.scan_only),
+        policy: own_policy(options, trust)?,
         fingerprint: credentials.map(|credentials| credentials.fingerprint.clone()),
         online: true,
     })
 }
 
-fn simulated(options: &Options) -> Vec<AgentNode> {
+/// What the node's owner allows: the policy file, and scans alone where the option says so.
+fn own_policy(options: &Options, trust: Trust) -> anyhow::Result<Policy> {
+    let mut rules = policy_file::read(options.policy.as_deref())?;
+    if options.scan_only {
+        rules.accept = Accept::Scan;
+    }
+    if !rules.is_open() {
+        tracing::info!(accept = ?rules.accept, documents = ?rules.documents, "this node takes not everything");
+    }
+    Ok(Policy { rules, trust })
+}
+
+fn simulated(options: &Options, trust: Trust) -> Vec<AgentNode> {
     let simulation = Simulation::new(options.simulation.to_options(&options.tags));
     simulation.set_bad_patch(options.simulation.bad_patch.clone());
-    simulation.nodes(Policy::scan_only(options.scan_only))
+    simulation.nodes(Policy { trust, ..Policy::scan_only(options.scan_only) })
 }
 
 async fn stop_on_signal(stop: CancellationToken) {

@@ -5,15 +5,18 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use patchwave_agent::simulate::SimulationOptions;
 use patchwave_schemas::NodeId;
+use patchwave_schemas::signing::VerificationKey;
 use tracing_subscriber::filter::{ParseError, Targets};
 
 /// Runs the commands of a Patchwave control plane on this node.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) action: Option<Action>,
     /// The broker: `amqp[s]://user:password@host:port/vhost`, or without a user for a registered
     /// node, which logs in as itself. Default: what the server said at registration.
     #[arg(long, env = "PATCHWAVE_AGENT_BUS", hide_env_values = true, value_name = "URL")]
@@ -38,6 +41,17 @@ pub(crate) struct Options {
     /// Patch the system under this directory. Scripts run on this system all the same.
     #[arg(long, env = "PATCHWAVE_AGENT_ROOT", default_value = "/", value_name = "DIR")]
     pub(crate) root: PathBuf,
+    /// The node's own policy, which narrows what it takes: `accept = "scan"`, `documents = […]`.
+    /// Default: /etc/patchwave/agent-policy.toml, where there is one.
+    #[arg(long, env = "PATCHWAVE_AGENT_POLICY", value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// A key that commands must be signed with, `sk-…=BASE64`; for nodes that did not register.
+    #[arg(long = "verification-key", env = "PATCHWAVE_AGENT_VERIFICATION_KEYS", value_parser = verification_key, value_delimiter = ',', value_name = "ID=KEY")]
+    pub(crate) verification_keys: Vec<VerificationKey>,
+    /// Take commands that nobody signed, as a node that did not register: whoever reaches the broker
+    /// commands this machine.
+    #[arg(long, env = "PATCHWAVE_AGENT_TRUST_ANYONE")]
+    pub(crate) trust_anyone: bool,
     /// Refuse every command that does anything but scan.
     #[arg(long, env = "PATCHWAVE_AGENT_SCAN_ONLY")]
     pub(crate) scan_only: bool,
@@ -61,6 +75,64 @@ pub(crate) struct Options {
     pub(crate) log_format: LogFormat,
     #[command(flatten)]
     pub(crate) simulation: Simulated,
+}
+
+/// What the program does instead of being a node.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Register this machine as a node, with an activation of the control plane
+    Register(Register),
+}
+
+/// What a machine registers with.
+#[derive(Debug, Args)]
+pub(crate) struct Register {
+    /// The control plane's API: `https://host:port`
+    #[arg(long, env = "PATCHWAVE_AGENT_SERVER", value_name = "URL")]
+    pub(crate) server: String,
+    /// Certificates (PEM) to trust for it, where the system's do not vouch for it
+    #[arg(long, env = "PATCHWAVE_AGENT_CA_CERT", value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
+    /// Id of the activation
+    #[arg(long, value_name = "ID")]
+    pub(crate) activation_id: String,
+    /// Code of the activation; other users of this machine may see it among the processes
+    #[arg(
+        long,
+        env = "PATCHWAVE_AGENT_ACTIVATION_CODE",
+        hide_env_values = true,
+        value_name = "CODE",
+        required_unless_present = "activation_code_file"
+    )]
+    pub(crate) activation_code: Option<String>,
+    /// File with the code of the activation; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "activation_code")]
+    pub(crate) activation_code_file: Option<PathBuf>,
+    /// Keep the id of the node that registered here before, on a machine that has changed
+    #[arg(long)]
+    pub(crate) rebind: bool,
+    /// Where the agent keeps its credentials
+    #[arg(long, env = "PATCHWAVE_AGENT_STATE_DIR", default_value = "/var/lib/patchwave-agent", value_name = "DIR")]
+    pub(crate) state_dir: PathBuf,
+    /// The system that is registered
+    #[arg(long, env = "PATCHWAVE_AGENT_ROOT", default_value = "/", value_name = "DIR")]
+    pub(crate) root: PathBuf,
+}
+
+impl Register {
+    /// The activation's code, from wherever it is.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn code(&self) -> std::io::Result<String> {
+        let text = match (&self.activation_code, &self.activation_code_file) {
+            (Some(code), _) => code.clone(),
+            (None, Some(path)) if path.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())?,
+            (None, Some(path)) => std::fs::read_to_string(path)?,
+            (None, None) => String::new(),
+        };
+        Ok(text.trim().to_owned())
+    }
 }
 
 /// What is logged when nothing is said.
@@ -137,6 +209,19 @@ fn tag(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE, for instance \"Patch Group=canary\"".to_owned()),
+    }
+}
+
+fn verification_key(text: &str) -> Result<VerificationKey, String> {
+    match text.split_once('=') {
+        Some((key_id, public_key)) if !key_id.is_empty() => Ok(VerificationKey {
+            key_id: key_id.to_owned(),
+            public_key: public_key.to_owned(),
+            endorsed_by: None,
+            endorsement: None,
+            valid: true,
+        }),
+        _ => Err("expected ID=KEY, as `patchwave signing-key list --output json` shows them".to_owned()),
     }
 }
 

@@ -268,18 +268,23 @@ pub async fn keep_keys(
             }
         }
         // A fleet that started together does not ask together.
-        let wait = KEYS_EVERY.mul_f64(rand::rng().random_range(0.5..1.0));
+        let wait = KEYS_EVERY.mul_f64(drawn(0.5));
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(wait) => {}
             () = asked.notified() => {
                 let rest = KEYS_AT_MOST_EVERY.saturating_sub(since.elapsed());
-                if stop.run_until_cancelled(sleep(rest.mul_f64(rand::rng().random_range(0.0..1.0)))).await.is_none() {
+                if stop.run_until_cancelled(sleep(rest.mul_f64(drawn(0.0)))).await.is_none() {
                     return;
                 }
             }
         }
     }
+}
+
+/// A share from `least` to 1, drawn at random.
+fn drawn(least: f64) -> f64 {
+    rand::rng().random_range(least..1.0)
 }
 
 async fn fetch_keys(credentials: &Credentials, ring: &KeyRing) -> Result<bool, RegisterError> {

@@ -37,6 +37,7 @@ pub(crate) async fn idle_agent(figures: &mut Figures, repeats: usize) -> anyhow:
     for _ in 0..repeats {
         let directory = tempfile::tempdir()?;
         let mut command = agent(&place.bus_url, directory.path())?;
+        command.arg("--trust-anyone");
         command.args(["--node-id", NodeId::random().as_str()]);
         agents.push((Program::spawn(command)?, directory));
     }

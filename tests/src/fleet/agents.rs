@@ -39,6 +39,17 @@ impl Agents {
     /// As [`Agents::real`].
     pub fn real_at(bus: &str, directory: &Path, node_id: &str, options: &[&str]) -> anyhow::Result<Self> {
         let state = directory.join(node_id).display().to_string();
+        // Nodes that did not register; those that did have tests of their own.
+        let fixed = ["--node-id", node_id, "--state-dir", &state, "--reboot-command", "", "--trust-anyone"];
+        Self::start(bus, directory, fixed.into_iter().chain(options.iter().copied()), node_id)
+    }
+
+    /// As [`Agents::real_at`], believing only whom `options` say (`--verification-key`).
+    ///
+    /// # Errors
+    /// As [`Agents::real`].
+    pub fn trusting(bus: &str, directory: &Path, node_id: &str, options: &[&str]) -> anyhow::Result<Self> {
+        let state = directory.join(node_id).display().to_string();
         let fixed = ["--node-id", node_id, "--state-dir", &state, "--reboot-command", ""];
         Self::start(bus, directory, fixed.into_iter().chain(options.iter().copied()), node_id)
     }

@@ -8,6 +8,7 @@ use patchwave_agent::execute::{Execution, ExecutionEnd, Job, Mode};
 use patchwave_agent::journal::MemoryJournal;
 use patchwave_agent::node::{Effect, NodeCore, Policy};
 use patchwave_agent::report::{Introduction, Report};
+use patchwave_agent::trust::Trust;
 use patchwave_schemas::CloudEvent;
 use patchwave_schemas::command::RunInvocation;
 use patchwave_schemas::node::{NodeFacts, OperatingSystem};
@@ -22,6 +23,8 @@ pub struct SimNode {
     /// Who it is.
     pub facts: NodeFacts,
     journal: MemoryJournal,
+    /// Whose messages it acts on; all that it takes otherwise.
+    policy: Policy,
     core: NodeCore,
     /// Its queue while it is connected.
     pub address: Option<String>,
@@ -58,7 +61,7 @@ pub struct Deeds {
 impl SimNode {
     /// Node number `index`, never connected, with how often it fails and falls silent.
     #[must_use]
-    pub fn new(index: u32, group: &str, failing: f64, silent: f64) -> Self {
+    pub fn new(index: u32, group: &str, trust: Trust, failing: f64, silent: f64) -> Self {
         let node_id = NodeId::from_bits(u128::from(index) + 1);
         let journal = MemoryJournal::default();
         let tags = BTreeMap::from([("Patch Group".to_owned(), group.to_owned())]);
@@ -73,10 +76,12 @@ impl SimNode {
             simulated: true,
             tags,
         };
-        let core = NodeCore::new(node_id, Box::new(journal.clone()));
+        let policy = Policy { trust, ..Policy::default() };
+        let core = NodeCore::new(node_id, Box::new(journal.clone())).with_policy(policy.clone());
         Self {
             facts,
             journal,
+            policy,
             core,
             address: None,
             working: None,
@@ -132,7 +137,7 @@ impl SimNode {
         deeds.working.remove(&self.facts.node_id);
         self.wake_at.clear();
         let (core, effects) =
-            NodeCore::restart(self.facts.node_id.clone(), Box::new(self.journal.clone()), Policy::default(), now)?;
+            NodeCore::restart(self.facts.node_id.clone(), Box::new(self.journal.clone()), self.policy.clone(), now)?;
         self.core = core;
         self.apply(effects, now, rng, deeds)?;
         // Told again after the next connect.

@@ -4,6 +4,7 @@
 
 mod embedded;
 mod first_contact;
+mod hostile_broker;
 mod in_process;
 mod offline;
 mod rollouts;

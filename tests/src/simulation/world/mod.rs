@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use jiff::Timestamp;
+use patchwave_agent::trust::{KeyRing, Trust};
 use patchwave_platform::secrets::MasterKey;
-use patchwave_platform::signing::Signer;
+use patchwave_platform::signing::{Signer, verification_keys};
 use patchwave_platform::store::{Durability, Store};
 use patchwave_platform::topics::embedded::EmbeddedTopics;
 use patchwave_schemas::WindowId;
@@ -113,10 +114,19 @@ impl World {
         let count = rng.random_range(2..=10);
         let temper = Temper::new(&mut rng);
         let group = |index| ["canary", "production"][index as usize % 2];
-        let nodes = (0..count).map(|index| SimNode::new(index, group(index), temper.failing, temper.silent)).collect();
+        let now = START.parse()?;
+        // Nodes act on what is signed alone; the first to sign makes the key.
+        if let Some(signer) = &context.signer {
+            signer.key(now).await?;
+        }
+        let keys = verification_keys(&context.store.signing_keys().await?, now);
+        let trust = Trust::Keys(Arc::new(KeyRing::first(&keys)?));
+        let nodes = (0..count)
+            .map(|index| SimNode::new(index, group(index), trust.clone(), temper.failing, temper.silent))
+            .collect();
         let mut world = Self {
             rng,
-            now: START.parse()?,
+            now,
             context,
             network,
             nodes,
