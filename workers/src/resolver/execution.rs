@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::rollout::{Phase, Status};
 use patchwave_engine::window_execution::{Effect, Ending, Event};
 use patchwave_platform::launch::{Launch, LaunchError, WindowLink, launch};
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::outbox::OutboxMessage;
@@ -14,12 +15,14 @@ use patchwave_schemas::CommandId;
 use patchwave_schemas::event::{CancelCause, CommandRequested, RolloutCancelRequested, Target, Timer};
 use patchwave_schemas::ids::derived_uuid;
 
+use super::audit::{self, Actor};
 use crate::effects::Effects;
 use crate::{HandlerError, news};
 
 /// Applies an event and all that follows from it, and stores the firing. The caller holds its row.
 pub(super) async fn advance(
     tx: &mut Tx,
+    master_key: &MasterKey,
     execution: &mut Execution,
     tasks: &mut [TaskExecution],
     event: Event,
@@ -37,10 +40,12 @@ pub(super) async fn advance(
         execution.state = next;
         for effect in effects {
             match effect {
-                Effect::StartTask(index) => match start_task(tx, execution, &mut tasks[index], now).await? {
-                    Ok(messages) => outbox.extend(messages),
-                    Err(ending) => events.push_back(Event::TaskEnded { task: index, ending }),
-                },
+                Effect::StartTask(index) => {
+                    match start_task(tx, master_key, execution, &mut tasks[index], now).await? {
+                        Ok(messages) => outbox.extend(messages),
+                        Err(ending) => events.push_back(Event::TaskEnded { task: index, ending }),
+                    }
+                }
                 Effect::StopTask(index) => outbox.extend(stop_task(&tasks[index], now)),
                 Effect::TaskSkipped { task, ending, details } => {
                     end_task(tx, &mut tasks[task], ending, details, now).await?;
@@ -76,6 +81,7 @@ pub(super) async fn advance(
 /// whose event was lost. The caller holds the firing's row.
 pub(super) async fn take_ends(
     tx: &mut Tx,
+    master_key: &MasterKey,
     execution: &mut Execution,
     tasks: &mut [TaskExecution],
     now: Timestamp,
@@ -87,7 +93,7 @@ pub(super) async fn take_ends(
         let ending = Ending::from(status);
         end_task(tx, &mut tasks[index], ending, &task_details(status), now).await?;
         let event = Event::TaskEnded { task: index, ending };
-        effects.merge(advance(tx, execution, tasks, event, now).await?);
+        effects.merge(advance(tx, master_key, execution, tasks, event, now).await?);
     }
     Ok(effects)
 }
@@ -95,6 +101,7 @@ pub(super) async fn take_ends(
 /// Launches a task's command. `Err` says how a task ends that cannot start.
 async fn start_task(
     tx: &mut Tx,
+    master_key: &MasterKey,
     execution: &Execution,
     task: &mut TaskExecution,
     now: Timestamp,
@@ -107,8 +114,13 @@ async fn start_task(
         start_before: (task.task.cutoff_behavior == CutoffBehavior::CancelTask).then_some(execution.cutoff_at),
     };
     let request = request_of(&task.task);
-    match launch(tx, Launch { command_id, request, window: Some(link) }, now).await {
+    match launch(tx, Launch { command_id, request: request.clone(), window: Some(link) }, now).await {
         Ok(launched) => {
+            if !launched.repeated {
+                let actor = Actor::Window(execution.window_id.as_str());
+                let what = (command_id, &request);
+                audit::launched(tx, master_key, &actor, what, launched.rollout.targets, now).await?;
+            }
             task.status = "IN_PROGRESS".to_owned();
             task.command_id = Some(command_id);
             task.started_at = Some(now);

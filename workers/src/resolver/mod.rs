@@ -2,6 +2,7 @@
 //!
 //! One file for each message. A window execution's row is the lock for what happens to it.
 
+mod audit;
 mod command_requested;
 mod execution;
 mod rollout_finished;
@@ -35,7 +36,7 @@ pub enum Input {
     /// A window is to start now.
     WindowStartRequested(CloudEvent<WindowStartRequested>),
     /// A firing is to be cancelled.
-    WindowCancelRequested(WindowCancelRequested),
+    WindowCancelRequested(CloudEvent<WindowCancelRequested>),
     /// A firing's cutoff has come.
     Cutoff(WindowExecutionId),
     /// A firing's duration is over.
@@ -58,9 +59,7 @@ impl Handler for Resolver {
         match Head::from_bytes(body)?.event_type.as_str() {
             WindowStarted::TYPE => CloudEvent::from_bytes(body).map(|event| Input::WindowStarted(event.data)),
             WindowStartRequested::TYPE => CloudEvent::from_bytes(body).map(Input::WindowStartRequested),
-            WindowCancelRequested::TYPE => {
-                CloudEvent::from_bytes(body).map(|event| Input::WindowCancelRequested(event.data))
-            }
+            WindowCancelRequested::TYPE => CloudEvent::from_bytes(body).map(Input::WindowCancelRequested),
             RolloutFinished::TYPE => CloudEvent::from_bytes(body).map(|event| Input::RolloutFinished(event.data)),
             CommandRequested::TYPE => {
                 CloudEvent::from_bytes(body).map(|event| Input::CommandRequested(Box::new(event)))
@@ -75,27 +74,32 @@ impl Handler for Resolver {
     }
 
     /// A transaction for each message: they are few, and some write many rows.
-    async fn apply(store: &Store, _: &MasterKey, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
+    async fn apply(
+        store: &Store,
+        master_key: &MasterKey,
+        batch: &[Input],
+        now: Timestamp,
+    ) -> Result<Applied, HandlerError> {
         let mut applied = Applied::default();
         for (index, input) in batch.iter().enumerate() {
             if applied.is_away() {
                 applied.again.push(index);
                 continue;
             }
-            applied.note(index, one(store, input, now).await)?;
+            applied.note(index, one(store, master_key, input, now).await)?;
         }
         Ok(applied)
     }
 }
 
-async fn one(store: &Store, input: &Input, now: Timestamp) -> Resolved {
+async fn one(store: &Store, master_key: &MasterKey, input: &Input, now: Timestamp) -> Resolved {
     match input {
-        Input::WindowStarted(started) => window_started::scheduled(store, started, now).await,
-        Input::WindowStartRequested(event) => window_started::requested(store, event, now).await,
-        Input::WindowCancelRequested(request) => window_timer::cancel(store, request.execution_id, now).await,
-        Input::Cutoff(execution) => window_timer::cutoff(store, *execution, now).await,
-        Input::End(execution) => window_timer::end(store, *execution, now).await,
-        Input::RolloutFinished(finished) => rollout_finished::apply(store, finished, now).await,
-        Input::CommandRequested(event) => command_requested::apply(store, event, now).await,
+        Input::WindowStarted(started) => window_started::scheduled(store, master_key, started, now).await,
+        Input::WindowStartRequested(event) => window_started::requested(store, master_key, event, now).await,
+        Input::WindowCancelRequested(event) => window_timer::cancel(store, master_key, event, now).await,
+        Input::Cutoff(execution) => window_timer::cutoff(store, master_key, *execution, now).await,
+        Input::End(execution) => window_timer::end(store, master_key, *execution, now).await,
+        Input::RolloutFinished(finished) => rollout_finished::apply(store, master_key, finished, now).await,
+        Input::CommandRequested(event) => command_requested::apply(store, master_key, event, now).await,
     }
 }

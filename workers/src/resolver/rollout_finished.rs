@@ -1,13 +1,19 @@
 //! A command ended; if it was a window's task, its firing goes on.
 
 use jiff::Timestamp;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_schemas::event::RolloutFinished;
 
 use super::{Resolved, execution};
 use crate::effects::Effects;
 
-pub(super) async fn apply(store: &Store, finished: &RolloutFinished, now: Timestamp) -> Resolved {
+pub(super) async fn apply(
+    store: &Store,
+    master_key: &MasterKey,
+    finished: &RolloutFinished,
+    now: Timestamp,
+) -> Resolved {
     let (Some(execution_id), Some(task_id)) = (finished.window_execution_id, finished.task_execution_id) else {
         return Ok(Ok(Effects::default()));
     };
@@ -19,7 +25,7 @@ pub(super) async fn apply(store: &Store, finished: &RolloutFinished, now: Timest
     if tasks.iter().all(|task| task.task_execution_id != task_id) {
         return Ok(Err(format!("task execution {task_id} is not stored")));
     }
-    let effects = execution::take_ends(&mut tx, &mut execution, &mut tasks, now).await?;
+    let effects = execution::take_ends(&mut tx, master_key, &mut execution, &mut tasks, now).await?;
     tx.commit().await?;
     Ok(Ok(effects))
 }

@@ -3,14 +3,17 @@
 use jiff::Timestamp;
 use patchwave_engine::schedule::{self, Admission, admission};
 use patchwave_engine::window_execution::{Event, WindowExecution};
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::windows::{CutoffBehavior, RegisteredWindow};
 use patchwave_platform::store::{Store, Tx};
 use patchwave_schemas::event::{Timer, WindowStartRequested, WindowStarted};
 use patchwave_schemas::{CloudEvent, TaskExecutionId, WindowExecutionId, WindowId};
+use serde_json::json;
 use tracing::warn;
 use uuid::Uuid;
 
+use super::audit::{self, Actor};
 use super::{Resolved, execution};
 use crate::effects::Effects;
 use crate::{HandlerError, news};
@@ -26,7 +29,12 @@ fn scheduled_execution_id(window: &WindowId, at: Timestamp) -> WindowExecutionId
     WindowExecutionId::derived(&format!("{window}/{at}"))
 }
 
-pub(super) async fn scheduled(store: &Store, started: &WindowStarted, now: Timestamp) -> Resolved {
+pub(super) async fn scheduled(
+    store: &Store,
+    master_key: &MasterKey,
+    started: &WindowStarted,
+    now: Timestamp,
+) -> Resolved {
     let id = scheduled_execution_id(&started.window_id, started.scheduled_at);
     let mut tx = store.begin().await?;
     // Deleted or disabled since: it does not run.
@@ -34,11 +42,16 @@ pub(super) async fn scheduled(store: &Store, started: &WindowStarted, now: Times
     if !registered.window.enabled {
         return Ok(Ok(Effects::default()));
     }
-    let firing = Firing { id, scheduled_at: started.scheduled_at, reason: String::new() };
-    fire(tx, registered, firing, now).await
+    let firing = Firing { id, scheduled_at: started.scheduled_at, reason: String::new(), asked_by: None };
+    fire(tx, master_key, registered, firing, now).await
 }
 
-pub(super) async fn requested(store: &Store, event: &CloudEvent<WindowStartRequested>, now: Timestamp) -> Resolved {
+pub(super) async fn requested(
+    store: &Store,
+    master_key: &MasterKey,
+    event: &CloudEvent<WindowStartRequested>,
+    now: Timestamp,
+) -> Resolved {
     let request = &event.data;
     let id = requested_execution_id(&request.window_id, event.id);
     let mut tx = store.begin().await?;
@@ -46,7 +59,8 @@ pub(super) async fn requested(store: &Store, event: &CloudEvent<WindowStartReque
         return Ok(Err(format!("window_id `{}` is not a maintenance window", request.window_id)));
     };
     let reason = request.reason.clone().unwrap_or_else(|| format!("requested by {}", event.source));
-    fire(tx, registered, Firing { id, scheduled_at: now, reason }, now).await
+    let asked_by = Some(event.source.clone());
+    fire(tx, master_key, registered, Firing { id, scheduled_at: now, reason, asked_by }, now).await
 }
 
 async fn read(tx: &mut Tx, id: &WindowId) -> Result<Option<RegisteredWindow>, HandlerError> {
@@ -59,10 +73,18 @@ struct Firing {
     id: WindowExecutionId,
     scheduled_at: Timestamp,
     reason: String,
+    /// The source of the event that asked for it; absent for one by schedule.
+    asked_by: Option<String>,
 }
 
 /// Records the firing and starts it; unless it was missed, or an earlier one is still open.
-async fn fire(mut tx: Tx, registered: RegisteredWindow, firing: Firing, now: Timestamp) -> Resolved {
+async fn fire(
+    mut tx: Tx,
+    master_key: &MasterKey,
+    registered: RegisteredWindow,
+    firing: Firing,
+    now: Timestamp,
+) -> Resolved {
     let window = &registered.window;
     let (duration, cutoff) = (narrow(window.duration), narrow(window.cutoff));
     let end_at = schedule::end_at(firing.scheduled_at, duration);
@@ -103,6 +125,11 @@ async fn fire(mut tx: Tx, registered: RegisteredWindow, firing: Firing, now: Tim
         // Delivered twice: whoever stored it goes on with it.
         return Ok(Ok(Effects::default()));
     }
+    if let Some(source) = &firing.asked_by {
+        let what = ("StartMaintenanceWindow", firing.id.to_string());
+        let detail = json!({ "WindowId": execution.window_id, "Status": execution.status });
+        audit::record(&mut tx, master_key, &Actor::Event(source), what, detail, now).await?;
+    }
     if missed || overlapping {
         let note = if missed { "MISSED" } else { "" };
         let outbox = vec![news::execution_changed(&execution, note, now)];
@@ -120,7 +147,7 @@ async fn fire(mut tx: Tx, registered: RegisteredWindow, firing: Firing, now: Tim
     tx.set_timer(&Timer::WindowCutoff { execution_id }, cutoff_at).await?;
     tx.set_timer(&Timer::WindowEnd { execution_id }, end_at).await?;
     let mut tasks = plan_tasks(&mut tx, &execution).await?;
-    let effects = execution::advance(&mut tx, &mut execution, &mut tasks, Event::Start, now).await?;
+    let effects = execution::advance(&mut tx, master_key, &mut execution, &mut tasks, Event::Start, now).await?;
     tx.commit().await?;
     Ok(Ok(effects))
 }

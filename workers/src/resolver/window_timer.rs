@@ -2,11 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::window_execution::Event;
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::executions::Execution;
 use patchwave_platform::store::{Store, Tx};
-use patchwave_schemas::WindowExecutionId;
-use patchwave_schemas::event::Timer;
+use patchwave_schemas::event::{Timer, WindowCancelRequested};
+use patchwave_schemas::{CloudEvent, WindowExecutionId};
+use serde_json::json;
 
+use super::audit::{self, Actor};
 use super::{Resolved, execution};
 use crate::HandlerError;
 use crate::effects::Effects;
@@ -14,19 +17,31 @@ use crate::effects::Effects;
 /// Time between two looks at a firing that outlives its window.
 const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
-pub(super) async fn cutoff(store: &Store, id: WindowExecutionId, now: Timestamp) -> Resolved {
-    apply(store, id, Event::Cutoff, now).await
+pub(super) async fn cutoff(store: &Store, master_key: &MasterKey, id: WindowExecutionId, now: Timestamp) -> Resolved {
+    apply(store, master_key, id, (Event::Cutoff, None), now).await
 }
 
-pub(super) async fn end(store: &Store, id: WindowExecutionId, now: Timestamp) -> Resolved {
-    apply(store, id, Event::End, now).await
+pub(super) async fn end(store: &Store, master_key: &MasterKey, id: WindowExecutionId, now: Timestamp) -> Resolved {
+    apply(store, master_key, id, (Event::End, None), now).await
 }
 
-pub(super) async fn cancel(store: &Store, id: WindowExecutionId, now: Timestamp) -> Resolved {
-    apply(store, id, Event::Cancel, now).await
+pub(super) async fn cancel(
+    store: &Store,
+    master_key: &MasterKey,
+    event: &CloudEvent<WindowCancelRequested>,
+    now: Timestamp,
+) -> Resolved {
+    apply(store, master_key, event.data.execution_id, (Event::Cancel, Some(&event.source)), now).await
 }
 
-async fn apply(store: &Store, id: WindowExecutionId, event: Event, now: Timestamp) -> Resolved {
+/// Lets an event happen to a firing; one that somebody asked for is recorded with their name.
+async fn apply(
+    store: &Store,
+    master_key: &MasterKey,
+    id: WindowExecutionId,
+    (event, asked_by): (Event, Option<&str>),
+    now: Timestamp,
+) -> Resolved {
     let mut tx = store.begin().await?;
     let Some(mut execution) = tx.lock_execution(id).await? else {
         return Ok(Err(format!("window execution {id} is not stored")));
@@ -38,9 +53,13 @@ async fn apply(store: &Store, id: WindowExecutionId, event: Event, now: Timestam
         return Ok(Ok(Effects::default()));
     }
     let mut tasks = tx.task_executions(id).await?;
-    let mut effects = execution::take_ends(&mut tx, &mut execution, &mut tasks, now).await?;
-    effects.merge(execution::advance(&mut tx, &mut execution, &mut tasks, event, now).await?);
+    let mut effects = execution::take_ends(&mut tx, master_key, &mut execution, &mut tasks, now).await?;
+    effects.merge(execution::advance(&mut tx, master_key, &mut execution, &mut tasks, event, now).await?);
     settle_timers(&mut tx, &execution, event, now).await?;
+    if let Some(source) = asked_by {
+        let what = ("CancelMaintenanceWindowExecution", id.to_string());
+        audit::record(&mut tx, master_key, &Actor::Event(source), what, json!({}), now).await?;
+    }
     tx.commit().await?;
     Ok(Ok(effects))
 }
