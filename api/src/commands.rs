@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use patchwave_engine::documents::{self, DocumentError};
 use patchwave_engine::rollout::Phase;
-use patchwave_platform::launch::{Launch, LaunchError, launch};
+use patchwave_platform::launch::{Launch, LaunchError, launch_within};
 use patchwave_platform::outbox;
 use patchwave_platform::store::commands::Command;
 use patchwave_platform::store::outbox::OutboxMessage;
@@ -21,6 +21,9 @@ use crate::documents::{bare_name, check_hash};
 use crate::nodes::node_id;
 use crate::start::SOURCE;
 use crate::wire::{Error, Request, epoch, instant_key, present, required};
+
+/// Invocations read at a time while looking for those that a caller may cancel.
+const CANCEL_ROWS: u32 = 500;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -64,7 +67,9 @@ pub(crate) async fn send(api: &Api, request: &Request) -> Result<Value, Error> {
         let earlier = earlier["CommandId"].as_str().unwrap_or_default();
         return Ok(json!({ "Command": view(&existing(api, Some(earlier)).await?) }));
     }
-    let launched = launch(&mut tx, Launch { command_id, request: asked, window: None }, now).await.map_err(refused)?;
+    let asked = Launch { command_id, request: asked, window: None };
+    let only = request.caller().policy.as_ref();
+    let launched = launch_within(&mut tx, asked, only, now).await.map_err(refused)?;
     tx.commit().await?;
     // Read before anything is released: the answer says `Pending` (SSM).
     let command = existing(api, Some(&command_id.to_string())).await?;
@@ -97,6 +102,7 @@ pub(crate) async fn cancel(api: &Api, request: &Request) -> Result<Value, Error>
         }
         node_ids.push(node);
     }
+    narrow_to_policy(api, request, &command, &mut node_ids).await?;
     if command.finished_at.is_some() {
         return Ok(json!({}));
     }
@@ -113,6 +119,39 @@ pub(crate) async fn cancel(api: &Api, request: &Request) -> Result<Value, Error>
     tx.commit().await?;
     outbox::flush(&api.store, api.bus.as_ref(), &messages).await;
     Ok(json!({}))
+}
+
+/// Leaves a caller with a policy the nodes that it allows: those that are named must be within it,
+/// and a whole command means its nodes that are.
+async fn narrow_to_policy(
+    api: &Api,
+    request: &Request,
+    command: &Command,
+    node_ids: &mut Vec<NodeId>,
+) -> Result<(), Error> {
+    let caller = request.caller();
+    if caller.policy.is_none() {
+        return Ok(());
+    }
+    if !node_ids.is_empty() {
+        return api.check_nodes(caller, node_ids).await;
+    }
+    let mut after = String::new();
+    loop {
+        let batch = api.store.invocations_of(command.command_id, &after, CANCEL_ROWS).await?;
+        let Some(last) = batch.last() else { break };
+        after = last.node_id.to_string();
+        let nodes: Vec<NodeId> = batch.into_iter().map(|one| one.node_id).collect();
+        node_ids.extend(api.visible(caller, &nodes).await?);
+    }
+    if node_ids.is_empty() {
+        let message = format!(
+            "access key {} is limited to nodes with certain tags, and command {} is for none of them",
+            caller.access_key_id, command.command_id
+        );
+        return Err(Error::new("AccessDeniedException", message));
+    }
+    Ok(())
 }
 
 /// ListCommands, newest first.
@@ -281,6 +320,7 @@ fn refused(error: LaunchError) -> Error {
         LaunchError::Document(documents::DocumentError::TooLarge { .. }) => "MaxDocumentSizeExceeded",
         LaunchError::UnknownNode { .. } => "InvalidInstanceId",
         LaunchError::DuplicateNode { .. } => "DuplicateInstanceId",
+        LaunchError::OutsidePolicy { .. } => "AccessDeniedException",
         LaunchError::Limit(_) | LaunchError::Target(_) | LaunchError::Field { .. } => "ValidationException",
         LaunchError::Store(_) => {
             return match error {

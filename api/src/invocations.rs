@@ -1,6 +1,6 @@
 //! ListCommandInvocations and GetCommandInvocation: a command on one node.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::invocation::State;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Api;
+use crate::auth::Caller;
 use crate::commands::{CommandFilter, command_id, document_version, existing, narrow};
 use crate::nodes::node_id;
 use crate::wire::{Error, Request, epoch, present, required};
@@ -67,7 +68,9 @@ pub(crate) async fn list(api: &Api, request: &Request) -> Result<Value, Error> {
         }
     }
 
-    let mut scan = Scan { api, node: query.node_id.clone(), statuses, rows: Vec::new(), rows_max: paging.rows() };
+    let caller = request.caller();
+    let mut scan =
+        Scan { api, caller, node: query.node_id.clone(), statuses, rows: Vec::new(), rows_max: paging.rows() };
     let mut before = None;
     if let Some(at) = paging.after().and_then(position) {
         // The last page may have ended in the middle of a command.
@@ -103,6 +106,8 @@ pub(crate) async fn list(api: &Api, request: &Request) -> Result<Value, Error> {
 /// Collects invocations until there are enough for a page.
 struct Scan<'a> {
     api: &'a Api,
+    /// Whose policy decides what is seen.
+    caller: &'a Caller,
     /// Only this node's.
     node: Option<NodeId>,
     /// SSM's `Status` or `StatusDetails`; all must fit.
@@ -132,7 +137,9 @@ impl Scan<'_> {
             };
             let Some(last) = batch.last() else { break };
             after = last.node_id.to_string();
-            let wanted = batch.into_iter().filter(|one| {
+            let nodes: Vec<NodeId> = batch.iter().map(|one| one.node_id.clone()).collect();
+            let visible: HashSet<NodeId> = self.api.visible(self.caller, &nodes).await?.into_iter().collect();
+            let wanted = batch.into_iter().filter(|one| visible.contains(&one.node_id)).filter(|one| {
                 let (status, details) = status_of(one.state);
                 self.statuses.iter().all(|asked| asked == status || asked == details)
             });
@@ -153,6 +160,7 @@ pub(crate) async fn get(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
     let command = existing(api, input.command_id.as_deref()).await?;
     let node = node_id(required("instanceId", input.instance_id.as_deref())?)?;
+    api.check_nodes(request.caller(), std::slice::from_ref(&node)).await?;
     let one = api.store.invocation(command.command_id, &node).await?.ok_or_else(|| {
         let message = format!("command {} is not for node {node}", command.command_id);
         Error::new("InvocationDoesNotExist", message)

@@ -2,16 +2,15 @@
 //! server-sent events, and what operations need (`/livez`, `/readyz`, `/metrics`).
 //!
 //! Handlers are thin: they read the request, check it, and change the store in one transaction;
-//! messages go out through the outbox after the commit. No rule lives here. Until requests are
-//! authenticated, nothing but this machine is served: [`bind`] and [`serve`] refuse any address
-//! that is not loopback.
+//! messages go out through the outbox after the commit. No rule lives here. Every request but those
+//! for health is signed by an access key (`auth`), and every change is recorded (`audited`).
 //!
 //! One file per group of operations; `operations` is the register of all of them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use patchwave_platform::bus::Bus;
 use patchwave_platform::secrets::MasterKey;
@@ -19,10 +18,13 @@ use patchwave_platform::signing::Signer;
 use patchwave_platform::store::Store;
 use patchwave_platform::topics::Topics;
 use patchwave_schemas::registration::NodeTransport;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub mod access_keys;
 mod activations;
+mod audit_log;
+mod audited;
+mod auth;
 mod baselines;
 pub mod broker_auth;
 mod commands;
@@ -39,22 +41,32 @@ mod notifications;
 mod operations;
 mod patch_groups;
 mod patch_states;
+mod policy;
 mod protocol;
 mod registration;
 mod resource_groups;
+mod serve;
+pub mod sign;
 mod signing_keys;
 mod start;
 mod stream;
 mod tags;
 mod targets;
 mod tasks;
+mod tls;
 mod windows;
 mod wire;
 mod without_effect;
 
+pub use serve::{ServeError, Serving, bind, serve, serve_health};
+pub use tls::{Tls, TlsError, use_ring};
+
 /// Bytes a request body may have. The largest requests, commands with scripts, are held to 64 KiB
 /// by SSM; more only costs memory.
 const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// The account that ARNs name when none is configured.
+pub const DEFAULT_ACCOUNT_ID: &str = "000000000000";
 
 /// What handlers need; clones share it.
 #[derive(Clone)]
@@ -66,6 +78,11 @@ pub struct Api {
     signer: Arc<Signer>,
     /// What nodes that register are told to use.
     node_transport: NodeTransport,
+    /// For ARNs.
+    account_id: Arc<str>,
+    gate: Arc<auth::Gate>,
+    /// Whether it is served over TLS.
+    encrypted: bool,
     /// Ends streams, which would otherwise keep a graceful stop waiting for ever.
     stop: CancellationToken,
 }
@@ -75,8 +92,18 @@ impl Api {
     #[must_use]
     pub fn new(store: Store, bus: Arc<dyn Bus>, topics: Arc<dyn Topics>, master_key: Arc<MasterKey>) -> Self {
         let signer = Arc::new(Signer::new(store.clone(), Arc::clone(&master_key)));
-        let node_transport = NodeTransport::Gateway;
-        Self { store, bus, topics, master_key, signer, node_transport, stop: CancellationToken::new() }
+        Self {
+            store,
+            bus,
+            topics,
+            master_key,
+            signer,
+            node_transport: NodeTransport::Gateway,
+            account_id: DEFAULT_ACCOUNT_ID.into(),
+            gate: Arc::default(),
+            encrypted: false,
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Sends nodes that register to the broker at this URL, `amqp[s]://host:port/vhost` without a
@@ -85,6 +112,18 @@ impl Api {
     pub fn with_node_bus(mut self, url: Option<String>) -> Self {
         self.node_transport = url.map_or(NodeTransport::Gateway, |url| NodeTransport::Amqp { url });
         self
+    }
+
+    /// With another account id, 12 digits, in the ARNs that it gives out.
+    #[must_use]
+    pub fn with_account_id(self, account_id: &str) -> Self {
+        Self { account_id: account_id.into(), ..self }
+    }
+
+    /// The account id, 12 digits, for ARNs.
+    #[must_use]
+    pub fn account_id(&self) -> &str {
+        &self.account_id
     }
 
     /// Opens the secrets that the store holds: for routers that are served beside the API.
@@ -100,89 +139,18 @@ impl std::fmt::Debug for Api {
     }
 }
 
-/// Why the API does not listen.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The address can be reached from other machines.
-    #[error(
-        "listen address `{address}` is not loopback; requests are not authenticated yet, so allowed are \
-         127.0.0.0/8 and [::1]"
-    )]
-    NotLoopback {
-        /// The address given.
-        address: SocketAddr,
-    },
-    /// The address is taken, or the system refuses it.
-    #[error("could not listen on `{address}`")]
-    Bind {
-        /// The address given.
-        address: SocketAddr,
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The listener broke.
-    #[error("could not serve requests")]
-    Serve {
-        /// The system's reason.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-/// Listens on a loopback address; port 0 picks a free one.
-///
-/// # Errors
-/// [`ServeError::NotLoopback`], [`ServeError::Bind`].
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    check_loopback(address)?;
-    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
-}
-
-/// Serves until `stop`, then finishes the requests it has.
-///
-/// # Errors
-/// [`ServeError::NotLoopback`] for a listener that other machines can reach,
-/// [`ServeError::Serve`].
-pub async fn serve(listener: TcpListener, mut api: Api, stop: CancellationToken) -> Result<(), ServeError> {
-    let address = listener.local_addr().map_err(|source| ServeError::Serve { source })?;
-    check_loopback(address)?;
-    api.stop = stop.clone();
-    tracing::info!(listen.address = %address, "api listens");
-    axum::serve(listener, router(api))
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
-        .map_err(|source| ServeError::Serve { source })
-}
-
-/// Answers `/livez` and `/readyz`, and nothing else, until `stop`: for processes without the API.
-///
-/// # Errors
-/// As [`serve`].
-pub async fn serve_health(listener: TcpListener, api: Api, stop: CancellationToken) -> Result<(), ServeError> {
-    let address = listener.local_addr().map_err(|source| ServeError::Serve { source })?;
-    check_loopback(address)?;
-    tracing::info!(listen.address = %address, "health checks are answered");
-    let routes = health::routes().layer(axum::middleware::from_fn(protocol::refuse_foreign_hosts));
-    axum::serve(listener, routes.with_state(api))
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
-        .map_err(|source| ServeError::Serve { source })
-}
-
 /// Every route.
 pub fn router(api: Api) -> Router {
-    Router::new()
+    let signed = Router::new()
         .route("/", post(protocol::handle))
         .route("/topics/{name}/events", get(stream::handle))
-        .merge(health::routes())
-        .merge(registration::routes())
+        .layer(from_fn_with_state(api.clone(), auth::require));
+    let local = Router::new()
         .route("/metrics", get(metrics::handle))
-        .layer(axum::middleware::from_fn(protocol::refuse_foreign_hosts))
-        .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(api)
-}
-
-fn check_loopback(address: SocketAddr) -> Result<(), ServeError> {
-    if address.ip().to_canonical().is_loopback() { Ok(()) } else { Err(ServeError::NotLoopback { address }) }
+        .layer(from_fn_with_state(api.clone(), auth::require_from_afar));
+    // Over TLS a foreign name has no certificate here.
+    let open =
+        if api.encrypted { health::routes() } else { health::routes().layer(from_fn(protocol::refuse_foreign_hosts)) };
+    // A node that registers proves itself by its activation.
+    Router::new().merge(signed).merge(local).merge(open).merge(registration::routes()).with_state(api)
 }

@@ -1,6 +1,6 @@
 //! `GET /metrics`: whole-service numbers from the store and the bus, in Prometheus' text format.
 //!
-//! A number of one process does not belong here but to that process.
+//! Besides, what this process has turned away: nothing else counts that.
 
 use std::fmt::Write;
 
@@ -34,7 +34,17 @@ pub(crate) async fn handle(State(api): State<Api>) -> Response {
             depths.push((queue.name(), depth));
         }
     }
-    ([(CONTENT_TYPE, TEXT_FORMAT)], render(&figures, link_up, &depths)).into_response()
+    ([(CONTENT_TYPE, TEXT_FORMAT)], render(&figures, link_up, &depths) + &gate(api.gate.totals())).into_response()
+}
+
+/// What this process has turned away.
+fn gate((refused, throttled): (u64, u64)) -> String {
+    format!(
+        "# HELP patchwave_api_refused_requests_total Requests of this process that did not prove who sent them.\n\
+         # TYPE patchwave_api_refused_requests_total counter\npatchwave_api_refused_requests_total {refused}\n\
+         # HELP patchwave_api_throttled_requests_total Requests of this process that came too often.\n\
+         # TYPE patchwave_api_throttled_requests_total counter\npatchwave_api_throttled_requests_total {throttled}\n"
+    )
 }
 
 /// The register of metrics: name, help, samples.

@@ -38,6 +38,7 @@ pub(crate) async fn describe(api: &Api, request: &Request) -> Result<Value, Erro
     let filters = [input.filters, input.instance_information_filter_list].concat();
     check_keys(&filters)?;
     let now = Timestamp::now();
+    let caller = request.caller();
 
     let mut found: Vec<Node> = Vec::new();
     let named = filters.iter().find(|filter| filter.key == "InstanceIds");
@@ -45,14 +46,15 @@ pub(crate) async fn describe(api: &Api, request: &Request) -> Result<Value, Erro
         let ids = named.values.iter().map(|id| node_id(id)).collect::<Result<Vec<_>, _>>()?;
         let after = paging.after().unwrap_or_default();
         found = api.store.nodes_named(&ids).await?;
-        found.retain(|node| node.facts.node_id.as_str() > after && passes_all(node, &filters, now));
+        found
+            .retain(|node| node.facts.node_id.as_str() > after && caller.sees(node) && passes_all(node, &filters, now));
     } else {
         let mut after = paging.after().unwrap_or_default().to_owned();
         while found.len() <= paging.size() {
             let rows = api.store.nodes_after(&after, SCAN_ROWS).await?;
             let Some(last) = rows.last() else { break };
             after = last.facts.node_id.to_string();
-            found.extend(rows.into_iter().filter(|node| passes_all(node, &filters, now)));
+            found.extend(rows.into_iter().filter(|node| caller.sees(node) && passes_all(node, &filters, now)));
         }
         found.truncate(paging.size() + 1);
     }

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::wire::{Error, Request};
 use crate::{
-    Api, activations, baselines, commands, dead_letters, documents, executions, invocations, model, nodes,
-    notifications, patch_groups, patch_states, resource_groups, signing_keys, start, tags, targets, tasks, windows,
-    without_effect,
+    Api, access_keys, activations, audit_log, baselines, commands, dead_letters, documents, executions, invocations,
+    model, nodes, notifications, patch_groups, patch_states, resource_groups, signing_keys, start, tags, targets,
+    tasks, windows, without_effect,
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.
@@ -164,5 +164,13 @@ register! {
         "GetDeadLetter": FleetRead => dead_letters::get,
         "ReplayDeadLetter": Change => dead_letters::replay,
         "DropDeadLetter": Change => dead_letters::drop_letter,
+
+        "CreateAccessKey": Admin => access_keys::create,
+        "ListAccessKeys": AdminRead => access_keys::list,
+        "UpdateAccessKey": Admin => access_keys::update,
+        "DeleteAccessKey": Admin => access_keys::delete,
+
+        "ListAuditEntries": AdminRead => audit_log::list,
+        "VerifyAudit": AdminRead => audit_log::verify,
     }
 }

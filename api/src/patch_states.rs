@@ -1,5 +1,7 @@
 //! How nodes stand, patch by patch and in numbers.
 
+use std::collections::BTreeSet;
+
 use patchwave_platform::store::patch_states::NodePatchState;
 use patchwave_schemas::baseline::PatchRecord;
 use patchwave_schemas::command::PatchOperation;
@@ -38,6 +40,7 @@ pub(crate) async fn of_nodes(api: &Api, request: &Request) -> Result<Value, Erro
     let paging = request.paging(10..=100)?;
     let ids = required("instanceIds", input.instance_ids)?;
     let ids = ids.iter().map(|id| node_id(id)).collect::<Result<Vec<_>, _>>()?;
+    api.check_nodes(request.caller(), &ids).await?;
     let states = api.store.patch_states(&ids).await?;
     let (states, next) = paging.of_list(states, |state| state.node_id.to_string());
     let states: Vec<Value> = states.iter().map(view).collect();
@@ -50,7 +53,13 @@ pub(crate) async fn of_group(api: &Api, request: &Request) -> Result<Value, Erro
     let paging = request.paging(10..=100)?;
     let group = checked_group(input.patch_group.as_deref())?;
     let mut views: Vec<(String, Value)> = Vec::new();
-    for state in api.store.patch_states_of_group(group).await? {
+    let mut states = api.store.patch_states_of_group(group).await?;
+    if request.caller().policy.is_some() {
+        let nodes: Vec<_> = states.iter().map(|state| state.node_id.clone()).collect();
+        let visible: BTreeSet<_> = api.visible(request.caller(), &nodes).await?.into_iter().collect();
+        states.retain(|state| visible.contains(&state.node_id));
+    }
+    for state in states {
         let view = view(&state);
         let mut passes = true;
         for filter in &input.filters {
@@ -70,6 +79,7 @@ pub(crate) async fn patches(api: &Api, request: &Request) -> Result<Value, Error
     let input: Input = request.read()?;
     let paging = request.paging(10..=100)?;
     let id = node_id(required("instanceId", input.instance_id.as_deref())?)?;
+    api.check_nodes(request.caller(), std::slice::from_ref(&id)).await?;
     let filters: Vec<Filter> =
         input.filters.into_iter().map(|filter| Filter { key: filter.key, values: filter.values }).collect();
     let known = ["Classification", "KBId", "Severity", "State"];

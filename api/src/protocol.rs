@@ -1,10 +1,11 @@
 //! AWS JSON 1.1 over HTTP: the operation is in `X-Amz-Target`, the request and the response are one
 //! JSON object each, errors carry their name in `__type`.
 //!
-//! The signature in `Authorization` is accepted unread: only this machine is served.
+//! Who asks is `auth`'s business, and whether they may `audited`'s.
 
 use std::net::IpAddr;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -15,28 +16,32 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::auth::Caller;
 use crate::wire::{Error, Request};
-use crate::{Api, operations};
+use crate::{Api, audited};
 
 /// What both directions send.
 const JSON_1_1: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
-/// Answers one operation.
+/// Answers one operation. Who asks is known by now, and the body is not too long.
 pub(crate) async fn handle(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let request_id = Uuid::new_v4();
     let answer = match body {
-        Ok(body) => answer(&api, &headers, &body).await,
-        Err(rejection) => {
-            let limit = crate::BODY_BYTES_MAX;
-            Err(Error::new("SerializationException", format!("{rejection}; allowed are {limit} bytes of JSON")))
-        }
+        Ok(body) => answer(&api, caller, &headers, &body).await,
+        Err(rejection) => Err(Error::new("SerializationException", rejection.to_string())),
     };
+    finished(answer, request_id)
+}
+
+/// An answer with the protocol's headers.
+pub(crate) fn finished(answer: Result<Value, Error>, request_id: Uuid) -> Response {
     let mut response = match answer {
         Ok(body) => (StatusCode::OK, body.to_string()).into_response(),
         Err(error) => {
@@ -54,12 +59,9 @@ pub(crate) async fn handle(
     response
 }
 
-async fn answer(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Value, Error> {
+async fn answer(api: &Api, caller: Caller, headers: &HeaderMap, body: &[u8]) -> Result<Value, Error> {
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let request = Request::new(target, body)?;
-    let class = operations::class(&request)?;
-    tracing::debug!(operation = request.operation(), ?class, "asked");
-    operations::dispatch(api, &request).await
+    audited::answer(api, Request::new(target, body, caller)?).await
 }
 
 fn error_response(error: &Error) -> Response {
@@ -67,13 +69,18 @@ fn error_response(error: &Error) -> Response {
     let body = json!({ "__type": error.code(), "message": error.message(), "Message": error.message() });
     let mut response = (error.status(), body.to_string()).into_response();
     response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(error.code()));
+    if let Some(wait) = error.retry_after() {
+        // Whole seconds, and at least one: sooner would be too soon again.
+        let seconds = HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
     response
 }
 
-/// Refuses requests for a host name that is not this machine's own.
+/// Refuses unsigned requests for a host name that is not this machine's own.
 ///
-/// Listening on loopback keeps other machines out, but not a page in a local browser whose name
-/// was made to resolve to loopback; such a request still says the page's name.
+/// A page in a browser may have a name that was made to resolve to an address in here; what it
+/// sends still says the page's name. A signed request needs no such care: no page can sign one.
 pub(crate) async fn refuse_foreign_hosts(request: axum::extract::Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
     if host.is_none_or(is_own_host) {

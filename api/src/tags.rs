@@ -86,6 +86,9 @@ pub(crate) async fn remove(api: &Api, request: &Request) -> Result<Value, Error>
 pub(crate) async fn list(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
     let resource = input.resource()?;
+    if let Resource::Node(node) = &resource {
+        api.check_nodes(request.caller(), std::slice::from_ref(node)).await?;
+    }
     let mut tx = api.store.begin().await?;
     let tags = read(api, &mut tx, &resource).await?;
     let list: Vec<Tag> = tags.into_iter().map(|(key, value)| Tag { key, value }).collect();

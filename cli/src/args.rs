@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    activation, baseline, command, compliance, dead_letters, document, execution, group, health, listen, node,
-    notification, patch_group, schedule, server, signing_key, watch, window,
+    access_key, activation, audit, baseline, command, compliance, dead_letters, document, execution, group, health,
+    listen, node, notification, patch_group, schedule, server, signing_key, watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -58,6 +58,9 @@ pub struct GlobalArgs {
         default_value = DEFAULT_ENDPOINT
     )]
     pub endpoint: String,
+    /// Certificates (PEM) that an https endpoint's must come from [default: those of this machine]
+    #[arg(long, global = true, value_name = "FILE", env = "PATCHWAVE_CA_CERT", hide_env_values = true)]
+    pub ca_cert: Option<std::path::PathBuf>,
     /// How data is written to standard output: `table` for people, `json` as the API has it
     #[arg(
         long,
@@ -137,6 +140,12 @@ pub enum Command {
     /// Documents that commands and tasks can run
     #[command(subcommand)]
     Document(document::DocumentCommand),
+    /// Access keys: who may call the API
+    #[command(subcommand)]
+    AccessKey(access_key::AccessKeyCommand),
+    /// The audit log: who did what, and whether the log is whole
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Messages that could not be processed
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),

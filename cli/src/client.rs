@@ -4,8 +4,12 @@
 
 use std::error::Error as _;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use patchwave_api::sign::Credentials;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, Url};
 use serde_json::{Map, Value, json};
 
@@ -27,12 +31,13 @@ const QUOTED_CHARS_MAX: usize = 200;
 pub struct Client {
     http: reqwest::Client,
     endpoint: Url,
+    credentials: Option<Credentials>,
 }
 
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The endpoint is no `http://` URL.
+    /// The endpoint is no `http://` or `https://` URL, or its authority cannot be used.
     #[error("endpoint `{endpoint}`: {reason}; expected a URL such as `http://127.0.0.1:8080`")]
     Endpoint {
         /// The endpoint as given.
@@ -141,30 +146,51 @@ fn hint_for(operation: &str, code: &str) -> Option<&'static str> {
         "ResourceInUseException" => {
             "take it out of use first: `patchwave patch-group deregister`, `patchwave baseline default`"
         }
+        "MissingAuthenticationTokenException" => {
+            "give an access key: PATCHWAVE_ACCESS_KEY_ID and PATCHWAVE_SECRET_ACCESS_KEY, or the file \
+             ~/.config/patchwave/credentials; the server made the first one at its first start"
+        }
+        "UnrecognizedClientException" => {
+            "the server does not know this access key, or it is disabled: see `patchwave access-key list`"
+        }
+        "InvalidSignatureException" => "the secret may be wrong, or this machine's clock",
         "UnknownOperationException" => "the server may be of another version: compare `patchwave --version`",
         _ => return None,
     })
 }
 
 impl Client {
-    /// A client of the API at `endpoint`. Does not connect yet.
+    /// A client of the API at `endpoint` that signs with `credentials`. Does not connect yet.
+    ///
+    /// `ca_cert` is a PEM file with the certificates that an `https` endpoint's must come from; those
+    /// of this machine count when it is absent.
     ///
     /// # Errors
     /// [`ClientError::Endpoint`].
-    pub fn new(endpoint: &str) -> Result<Self, ClientError> {
+    pub fn new(endpoint: &str, credentials: Option<Credentials>, ca_cert: Option<&Path>) -> Result<Self, ClientError> {
         let fault = |reason: String| ClientError::Endpoint { endpoint: endpoint.to_owned(), reason };
         let url = Url::parse(endpoint).map_err(|error| fault(error.to_string()))?;
-        if url.scheme() != "http" || url.host_str().is_none() {
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(fault(format!("scheme `{}` is not supported", url.scheme())));
         }
-        // Set already by whoever was first, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
+        patchwave_api::use_ring();
+        let mut builder = reqwest::Client::builder();
+        if let Some(path) = ca_cert {
+            let read = std::fs::read(path).map_err(|error| fault(format!("{}: {error}", path.display())))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&read)
+                .ok()
+                .filter(|found| !found.is_empty())
+                .ok_or_else(|| fault(format!("{} holds no certificate in PEM form", path.display())))?;
+            builder = builder.tls_certs_only(certificates);
+        }
+        let http = builder
+            // What is signed must not go anywhere else.
+            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_WITHIN)
             .user_agent(concat!("patchwave/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| fault(error.to_string()))?;
-        Ok(Self { http, endpoint: url })
+        Ok(Self { http, endpoint: url, credentials })
     }
 
     /// Calls an operation of SSM.
@@ -234,10 +260,12 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`] or [`ClientError::Refused`].
     pub async fn events(&self, segments: &[&str]) -> Result<Response, ClientError> {
+        let url = self.at(segments);
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text/event-stream"))]);
         let response = self
             .http
-            .get(self.at(segments))
-            .header("accept", "text/event-stream")
+            .get(url.clone())
+            .headers(self.signed("GET", &url, headers, &[]))
             .send()
             .await
             .map_err(|error| self.unreachable(&error))?;
@@ -246,9 +274,25 @@ impl Client {
         }
         let status = response.status().as_u16();
         let body = response.text().await.map_err(|error| self.unreachable(&error))?;
-        // The stream's errors are a line of text.
+        if serde_json::from_str::<Map<String, Value>>(&body).is_ok() {
+            return Err(self.refused("the event stream", status, &body));
+        }
+        // Other errors of the stream are a line of text.
         let message: String = body.trim().chars().filter(|c| !c.is_control()).take(QUOTED_CHARS_MAX).collect();
         Err(ClientError::Refused { operation: "the event stream".to_owned(), code: format!("HTTP {status}"), message })
+    }
+
+    /// The headers of a request, with its signature if there is something to sign with.
+    fn signed(&self, method: &str, url: &Url, mut headers: HeaderMap, body: &[u8]) -> HeaderMap {
+        if let Some(credentials) = &self.credentials {
+            let host = match url.port() {
+                Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+                None => url.host_str().unwrap_or_default().to_owned(),
+            };
+            let target = (url.path(), url.query().unwrap_or_default());
+            headers.extend(credentials.sign(method, &host, target, &headers, body, Timestamp::now()));
+        }
+        headers
     }
 
     fn at(&self, segments: &[&str]) -> Url {
@@ -296,13 +340,18 @@ impl Client {
     }
 
     async fn call(&self, service: &str, operation: &str, request: &Value) -> Result<Value, ClientError> {
+        let body = request.to_string();
+        let mut headers =
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"))]);
+        if let Ok(target) = HeaderValue::from_str(&format!("{service}.{operation}")) {
+            headers.insert("x-amz-target", target);
+        }
         let response = self
             .http
             .post(self.endpoint.clone())
             .timeout(ANSWER_WITHIN)
-            .header("content-type", "application/x-amz-json-1.1")
-            .header("x-amz-target", format!("{service}.{operation}"))
-            .body(request.to_string())
+            .headers(self.signed("POST", &self.endpoint, headers, body.as_bytes()))
+            .body(body)
             .send()
             .await
             .map_err(|error| self.unreachable(&error))?;

@@ -93,7 +93,7 @@ fn verdict(error: &anyhow::Error) -> (u8, Option<&str>) {
         if let Some(client) = cause.downcast_ref::<ClientError>() {
             return (client.exit_code(), client.hint());
         }
-        if let Some(ServeError::NotLoopback { .. }) = cause.downcast_ref() {
+        if let Some(ServeError::NotLoopback { .. } | ServeError::Tls(_)) = cause.downcast_ref() {
             return (EXIT_USAGE, None);
         }
         if let Some(ServeError::Bind { .. }) = cause.downcast_ref() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
-use patchwave_api::Api;
+use patchwave_api::{Api, ServeError, Serving, Tls};
 use patchwave_platform::artifacts::Artifacts;
 use patchwave_platform::bus::Bus;
 use patchwave_platform::bus::amqp::AmqpBus;
@@ -19,6 +19,7 @@ use patchwave_platform::bus::embedded::EmbeddedBus;
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::signing::Signer;
 use patchwave_platform::store::Store;
+use patchwave_platform::telemetry::error_chain;
 use patchwave_platform::topics::Topics;
 use patchwave_platform::topics::embedded::EmbeddedTopics;
 use patchwave_platform::topics::redis::RedisTopics;
@@ -29,7 +30,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::in_process;
+use crate::{first_key, in_process};
 
 /// Tries to reach a database that is still starting: about a minute in all.
 const OPEN_TRIES: usize = 15;
@@ -56,6 +57,7 @@ pub struct Platform {
     pub node_bus: Option<String>,
     /// Signs what nodes are told.
     pub signer: Arc<Signer>,
+    account_id: String,
     /// Held while this process owns the data directory.
     _lock: Option<File>,
 }
@@ -70,8 +72,8 @@ impl Platform {
         let local = config.bus.is_embedded() || config.store.as_str().starts_with("sqlite:");
         let lock = if local { Some(take_directory(&config.data_dir)?) } else { None };
         Artifacts::open(config.artifacts.as_str()).with_context(|| format!("could not open {}", config.artifacts))?;
-        let master_key = Arc::new(open_master_key(&config.master_key_file)?);
         let store = open_store(config).await?;
+        let master_key = Arc::new(open_master_key(&config.master_key_file, &store).await?);
         store
             .ensure_predefined_baselines(Timestamp::now())
             .await
@@ -92,7 +94,17 @@ impl Platform {
             warn!("{warning}");
         }
         let signer = Arc::new(Signer::new(store.clone(), Arc::clone(&master_key)));
-        Ok(Self { store, bus, embedded, topics, master_key, node_bus: config.node_bus.clone(), signer, _lock: lock })
+        Ok(Self {
+            store,
+            bus,
+            embedded,
+            topics,
+            master_key,
+            node_bus: config.node_bus.clone(),
+            signer,
+            account_id: config.account_id.clone(),
+            _lock: lock,
+        })
     }
 
     fn for_workers(&self) -> patchwave_workers::Context {
@@ -116,17 +128,23 @@ impl Platform {
     fn for_api(&self) -> Api {
         Api::new(self.store.clone(), Arc::clone(&self.bus), Arc::clone(&self.topics), Arc::clone(&self.master_key))
             .with_node_bus(self.node_bus.clone())
+            .with_account_id(&self.account_id)
     }
 
     /// Runs every role until `shutdown` is cancelled, serving the API on `listener`.
     ///
     /// # Errors
     /// When the API gives up.
-    pub async fn run_all(&self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run_all(
+        &self,
+        listener: TcpListener,
+        serving: Serving,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         let scheduler = patchwave_scheduler::run(self.for_scheduler(), shutdown.clone());
         let workers = patchwave_workers::run(self.for_workers(), &[], shutdown.clone());
         let api = async {
-            let served = patchwave_api::serve(listener, self.for_api(), shutdown.clone()).await;
+            let served = patchwave_api::serve(listener, self.for_api(), serving, shutdown.clone()).await;
             // Without its API the process is of no use: the others stop with it.
             shutdown.cancel();
             served
@@ -158,8 +176,10 @@ impl Platform {
 /// # Errors
 /// When a role or a node cannot start or gives up.
 pub async fn up(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let listener = patchwave_api::bind(config.listen).await?;
+    let serving = serving(config)?;
+    let listener = patchwave_api::bind(config.listen, &serving).await?;
     let platform = Platform::open(config, "patchwave").await?;
+    first_key::ensure(config, &platform.store, &platform.master_key).await?;
     let nodes = in_process::nodes(&config.nodes, &config.data_dir.join(NODE_STATE))?;
     info!(api = %config.listen, bus = %config.bus, store = %config.store, topics = %config.topics, "up");
     let agents = async {
@@ -169,7 +189,7 @@ pub async fn up(config: &Config, shutdown: CancellationToken) -> anyhow::Result<
         shutdown.cancel();
         ran
     };
-    let (ran, nodes_ran) = tokio::join!(platform.run_all(listener, shutdown.clone()), agents);
+    let (ran, nodes_ran) = tokio::join!(platform.run_all(listener, serving, shutdown.clone()), agents);
     platform.close().await;
     ran.and(nodes_ran)
 }
@@ -213,41 +233,61 @@ async fn until_it_ends(role: impl Future<Output = ()>, shutdown: &CancellationTo
 /// # Errors
 /// When it cannot start or gives up.
 pub async fn api(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let listener = patchwave_api::bind(config.listen).await?;
+    let serving = serving(config)?;
+    let listener = patchwave_api::bind(config.listen, &serving).await?;
     let platform = Platform::open(config, "patchwave-api").await?;
+    first_key::ensure(config, &platform.store, &platform.master_key).await?;
     info!(api = %config.listen, "serving");
-    let served = patchwave_api::serve(listener, platform.for_api(), shutdown).await.context("the api gave up");
+    let served = patchwave_api::serve(listener, platform.for_api(), serving, shutdown).await.context("the api gave up");
     platform.close().await;
     served
 }
 
 async fn bind_health(config: &Config) -> anyhow::Result<Option<TcpListener>> {
     match config.health_listen {
-        Some(address) => Ok(Some(patchwave_api::bind(address).await?)),
+        Some(address) => Ok(Some(patchwave_api::bind(address, &Serving::default()).await?)),
         None => Ok(None),
     }
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<Store> {
+/// How the API is served, its certificate read.
+fn serving(config: &Config) -> Result<Serving, ServeError> {
+    let tls = config.tls.as_ref().map(|(certificate, key)| Tls::open(certificate, key)).transpose()?;
+    Ok(Serving { tls: tls.map(Arc::new), insecurely: config.listen_insecurely, ..Serving::default() })
+}
+
+pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let open = || async { Store::open(config.store.as_str()).await };
     open.retry(
         ExponentialBuilder::default().with_max_delay(Duration::from_secs(5)).with_max_times(OPEN_TRIES).with_jitter(),
     )
     .when(|error| error.class() == patchwave_platform::Class::Transient)
     .notify(|error, pause| {
-        let reason = patchwave_platform::telemetry::error_chain(error);
+        let reason = error_chain(error);
         warn!(reason, pause_ms = pause.as_millis(), "the store is away; trying again");
     })
     .await
     .with_context(|| format!("could not open the store {}", config.store))
 }
 
-/// Reads the master key, or makes it and its directory.
-fn open_master_key(path: &Path) -> anyhow::Result<MasterKey> {
-    if let Some(directory) = path.parent() {
-        make_directory(directory)?;
+/// Reads the master key, which must be the one that the store's secrets are sealed with. The first
+/// start makes it, with its directory.
+pub(crate) async fn open_master_key(path: &Path, store: &Store) -> anyhow::Result<MasterKey> {
+    let hint = "every process of one control plane needs the same file: copy it, or name it with --master-key-file";
+    let master_key = if store.has_master_key().await? {
+        // A new one would open nothing.
+        MasterKey::load(path).map_err(|error| Failure::failed(error_chain(&error)).with_hint(hint))?
+    } else {
+        if let Some(directory) = path.parent() {
+            make_directory(directory)?;
+        }
+        MasterKey::load_or_create(path).context("without its master key the control plane cannot start")?
+    };
+    if store.is_master_key(&master_key).await? {
+        return Ok(master_key);
     }
-    MasterKey::load_or_create(path).context("without its master key the control plane cannot start")
+    let message = format!("the master key in {} is not the one of this store", path.display());
+    Err(Failure::failed(message).with_hint(hint).into())
 }
 
 /// The embedded bus lives in the store's SQLite file, or in one of its own beside PostgreSQL.

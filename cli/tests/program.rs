@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use support::{Run, patchwave};
+use support::{Run, patchwave, patchwave_in};
 
 #[test]
 fn help_names_every_command_and_exit_code() {
@@ -32,6 +32,8 @@ fn help_names_every_command_and_exit_code() {
         "compliance",
         "group",
         "document",
+        "access-key",
+        "audit",
         "dead-letters",
         "notification",
         "listen",
@@ -63,6 +65,8 @@ fn every_command_has_help() {
         "compliance",
         "group create",
         "document show",
+        "access-key create",
+        "audit verify",
         "dead-letters replay",
         "notification list",
         "listen",
@@ -97,7 +101,7 @@ fn nothing_listening_is_exit_3_with_a_hint() {
 
 #[test]
 fn a_wrong_endpoint_is_a_usage_error() {
-    for endpoint in ["https://127.0.0.1:1", "nonsense"] {
+    for endpoint in ["ftp://127.0.0.1:1", "nonsense"] {
         let run = patchwave(&["node", "list", "--endpoint", endpoint]);
         assert_eq!(run.code, 2, "{run:?}");
         assert!(run.stderr.contains(endpoint), "{run:?}");
@@ -128,6 +132,11 @@ fn a_reader_that_leaves_is_no_error() {
 /// Runs the program against a server that gives `answers` (status and body), one a connection, and
 /// returns the requests it saw.
 fn against(answers: &[(u16, &str)], args: &[&str]) -> (Run, Vec<String>) {
+    against_with(answers, args, &[])
+}
+
+/// As [`against`], with these variables.
+fn against_with(answers: &[(u16, &str)], args: &[&str], variables: &[(&str, &str)]) -> (Run, Vec<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
     let answers: Vec<(u16, String)> = answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
@@ -148,7 +157,8 @@ fn against(answers: &[(u16, &str)], args: &[&str]) -> (Run, Vec<String>) {
         }
         seen
     });
-    let run = patchwave(&[args, &["--endpoint", &endpoint]].concat());
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let run = patchwave_in(dir.path(), &[args, &["--endpoint", &endpoint]].concat(), variables);
     (run, server.join().expect("the server saw what it expected"))
 }
 
@@ -193,6 +203,24 @@ fn a_refusal_shows_the_servers_words() {
     assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{run:?}");
     assert!(run.stderr.contains("window `mw-9` does not exist (DoesNotExistException)"), "{run:?}");
     assert!(run.stderr.contains("hint: "), "{run:?}");
+}
+
+#[test]
+fn requests_are_signed_with_the_key_that_is_found_and_health_checks_are_not() {
+    let key =
+        [("PATCHWAVE_ACCESS_KEY_ID", "PWAKTESTTESTTEST"), ("PATCHWAVE_SECRET_ACCESS_KEY", "secret-secret-secret")];
+    let (run, requests) = against_with(&[(200, "{}")], &["window", "list"], &key);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(requests[0].contains("authorization: AWS4-HMAC-SHA256 Credential=PWAKTESTTESTTEST/"), "{}", requests[0]);
+    assert!(!requests[0].contains("secret-secret"), "{}", requests[0]);
+    let (_, requests) = against_with(&[(200, r#"{"status":"ok"}"#)], &["health", "--live"], &key);
+    assert!(!requests[0].contains("authorization"), "{}", requests[0]);
+    let refusal = r#"{"__type":"MissingAuthenticationTokenException","message":"Missing Authentication Token"}"#;
+    let (run, requests) = against(&[(400, refusal)], &["window", "list"]);
+    assert!(!requests[0].contains("authorization"), "{}", requests[0]);
+    assert!(run.stderr.contains("hint: give an access key"), "{run:?}");
+    let half = patchwave_in(std::path::Path::new("/"), &["window", "list"], &key[..1]);
+    assert_eq!(half.code, 2, "{half:?}");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 #
 #     make-secrets.sh [DIRECTORY]
 #
-# Readers have different users, so files are readable by all: what keeps a service from another's
-# secrets is that its container does not mount them.
+# Readers have different users, so files are readable by all, the master key excepted: what keeps a
+# service from another's secrets is that its container does not mount them.
 set -eu
 umask 022
 
@@ -63,6 +63,14 @@ write broker/definitions.json <<END
   ]
 }
 END
+
+# Seals secrets in the database and signs the audit log. Its readers insist on being its only ones.
+{
+    printf 'patchwave-master-key-1:'
+    head -c 32 /dev/urandom | base64 -w 0
+    echo
+} | write server/master.key
+chmod 0400 "$root/server/master.key"
 
 printf %s "$database_admin" | write database/admin
 printf %s "$database" | write database/patchwave

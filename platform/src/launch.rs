@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
+use patchwave_engine::access::NodePolicy;
 use patchwave_engine::documents::{self, Definition, DocumentError};
 use patchwave_engine::limits::{DEFAULT_CONCURRENCY, DEFAULT_ERRORS, Limit, LimitError};
 use patchwave_engine::rollout::Rollout;
@@ -99,6 +100,12 @@ pub enum LaunchError {
         /// The node.
         node: String,
     },
+    /// A node that was named is not one of those that the caller may act on.
+    #[error("InstanceIds names `{node}`, which is outside the tags that this access key is limited to")]
+    OutsidePolicy {
+        /// The node.
+        node: String,
+    },
     /// Another field.
     #[error("{field} is `{value}`; allowed is {allowed}")]
     Field {
@@ -130,6 +137,20 @@ impl LaunchError {
 /// # Errors
 /// [`LaunchError`]; the caller drops the transaction.
 pub async fn launch(tx: &mut Tx, launch: Launch, now: Timestamp) -> Result<Launched, LaunchError> {
+    launch_within(tx, launch, None, now).await
+}
+
+/// As [`launch()`], for whoever may act on some nodes only: targets are narrowed to the nodes that the
+/// policy allows at this moment, and a node that is named must be one of them.
+///
+/// # Errors
+/// As [`launch()`], and [`LaunchError::OutsidePolicy`].
+pub async fn launch_within(
+    tx: &mut Tx,
+    launch: Launch,
+    only: Option<&NodePolicy>,
+    now: Timestamp,
+) -> Result<Launched, LaunchError> {
     let request = &launch.request;
     let document = render(tx, request).await?;
     let concurrency = request.max_concurrency.as_deref().map_or(Ok(DEFAULT_CONCURRENCY), Limit::concurrency)?;
@@ -140,6 +161,7 @@ pub async fn launch(tx: &mut Tx, launch: Launch, now: Timestamp) -> Result<Launc
         Some(link) => resolve_sets(tx, &link.target_sets).await?,
         None => resolve_request(tx, request).await?,
     };
+    let nodes = within(nodes, only, request)?;
     let nodes = in_stable_order(nodes, launch.command_id, now);
     let targets = u32::try_from(nodes.len()).map_err(|_| LaunchError::Field {
         field: "Targets",
@@ -223,6 +245,23 @@ fn check_fields(request: &CommandRequested) -> Result<(), LaunchError> {
         }
         _ => Ok(()),
     }
+}
+
+/// The nodes that a policy allows. One that was named and is not allowed is refused, and not passed
+/// over.
+fn within(
+    mut nodes: Vec<Candidate>,
+    only: Option<&NodePolicy>,
+    request: &CommandRequested,
+) -> Result<Vec<Candidate>, LaunchError> {
+    let Some(policy) = only else { return Ok(nodes) };
+    if !request.instance_ids.is_empty()
+        && let Some(outside) = nodes.iter().find(|node| !policy.allows(&node.tags))
+    {
+        return Err(LaunchError::OutsidePolicy { node: outside.node_id.to_string() });
+    }
+    nodes.retain(|node| policy.allows(&node.tags));
+    Ok(nodes)
 }
 
 /// Nodes by id must all exist, as in SSM; nodes by target are those that match.

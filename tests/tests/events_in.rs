@@ -27,6 +27,7 @@ async fn exists(api: &Api, command: &str) {
 /// What `patchwave dead-letters <arguments> --output json` prints.
 async fn dead_letters(system: &System, arguments: &[&str]) -> Value {
     let mut command = Command::new(binary("patchwave").unwrap());
+    command.envs(system.api().variables("PATCHWAVE"));
     command.args(["dead-letters"]).args(arguments).args(["--output", "json", "--endpoint", system.api().endpoint()]);
     let output = command.current_dir(system.directory()).output().await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

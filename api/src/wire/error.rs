@@ -1,5 +1,7 @@
 //! Errors as AWS JSON 1.1 has them: a name that scripts match on, and a sentence.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use patchwave_platform::{Class, store};
 use uuid::Uuid;
@@ -10,6 +12,8 @@ pub(crate) struct Error {
     code: &'static str,
     message: String,
     status: StatusCode,
+    /// After what time it may be tried again.
+    retry_after: Option<Duration>,
     /// What lies behind a fault of ours; logged, not told.
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -17,7 +21,12 @@ pub(crate) struct Error {
 impl Error {
     /// A fault of the caller's, with SSM's name for it.
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), status: StatusCode::BAD_REQUEST, source: None }
+        Self { code, message: message.into(), status: StatusCode::BAD_REQUEST, retry_after: None, source: None }
+    }
+
+    /// A request that comes too soon after others.
+    pub(crate) fn throttled(message: &str, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..Self::new("ThrottlingException", message) }
     }
 
     /// A request that breaks a rule of its own.
@@ -40,7 +49,7 @@ impl Error {
             Class::Transient => ("ServiceUnavailable", StatusCode::SERVICE_UNAVAILABLE),
             Class::Rejected | Class::Fatal => ("InternalServerError", StatusCode::INTERNAL_SERVER_ERROR),
         };
-        Self { code, message: message.to_owned(), status, source: Some(source.into()) }
+        Self { code, message: message.to_owned(), status, retry_after: None, source: Some(source.into()) }
     }
 
     pub(crate) fn code(&self) -> &'static str {
@@ -49,6 +58,10 @@ impl Error {
 
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     pub(crate) fn status(&self) -> StatusCode {

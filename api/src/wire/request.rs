@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Checks, Error, Paging};
+use crate::auth::Caller;
 use crate::model;
 
 /// A request whose body is one JSON object.
@@ -17,36 +18,52 @@ pub(crate) struct Request {
     service: String,
     operation: String,
     members: Map<String, Value>,
+    caller: Caller,
 }
 
 impl Request {
-    /// Reads the target header and the body, and checks the members against the model; an empty
-    /// body is an empty object.
-    pub(crate) fn new(target: &str, body: &[u8]) -> Result<Self, Error> {
+    /// Reads the target header and the body; an empty body is an empty object. The members are
+    /// checked by [`Request::check`], once it is known that the caller may ask.
+    pub(crate) fn new(target: &str, body: &[u8], caller: Caller) -> Result<Self, Error> {
         let Some((service, operation)) = target.split_once('.') else {
             let message = format!(
                 "header X-Amz-Target is `{target}`; allowed are `AmazonSSM.<Operation>` and `Patchwave.<Operation>`"
             );
             return Err(Error::new("UnknownOperationException", message));
         };
-        let mut members = if body.is_empty() {
+        let mut members: Map<String, Value> = if body.is_empty() {
             Map::new()
         } else {
             serde_json::from_slice(body)
                 .map_err(|error| Error::new("SerializationException", format!("body is not a JSON object: {error}")))?
         };
-        model::check(service, operation, &members)?;
         // `null` is absent (SSM).
         members.retain(|_, value| !value.is_null());
-        members.values_mut().for_each(without_nulls);
-        if let Some(member) = members.iter().find_map(|(key, value)| has_nul(key, value).then_some(key)) {
+        Ok(Self { service: service.to_owned(), operation: operation.to_owned(), members, caller })
+    }
+
+    /// Checks the members against the model.
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
+        model::check(&self.service, &self.operation, &self.members)?;
+        self.members.values_mut().for_each(without_nulls);
+        if let Some(member) = self.members.iter().find_map(|(key, value)| has_nul(key, value).then_some(key)) {
             return Err(Error::validation(format!(
                 "1 validation error detected: Value at '{}' failed to satisfy constraint: \
                  Member must not contain the character NUL",
                 lower_camel(&member.replace('\0', "\u{fffd}"))
             )));
         }
-        Ok(Self { service: service.to_owned(), operation: operation.to_owned(), members })
+        Ok(())
+    }
+
+    /// Who sent it.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The members as they were sent.
+    pub(crate) fn members(&self) -> &Map<String, Value> {
+        &self.members
     }
 
     pub(crate) fn service(&self) -> &str {

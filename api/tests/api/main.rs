@@ -1,5 +1,6 @@
 //! The API as a client sees it, on SQLite and with a bus that only listens.
 
+mod access;
 mod baselines;
 mod commands;
 mod documents;

@@ -1,9 +1,10 @@
 //! What is the same for all operations, and the routes beside them.
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use futures_util::StreamExt;
-use patchwave_api::{Api, ServeError, bind, serve};
+use jiff::Timestamp;
+use patchwave_api::{Api, ServeError, Serving, bind, serve};
 use patchwave_platform::bus::Link;
 use patchwave_platform::topics::News;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::support::{Harness, window_input};
+use crate::support::{Harness, signed, window_input};
 
 #[tokio::test]
 async fn unknown_operations_are_named_in_the_refusal() {
@@ -59,13 +60,8 @@ async fn malformed_bodies_are_refused_with_their_place() {
 async fn answers_carry_the_protocols_headers() {
     let api = Harness::new().await;
     for target in ["AmazonSSM.ListCommands", "AmazonSSM.Nothing"] {
-        // An empty body is an empty object; a signature is accepted unread.
-        let request = Request::post("/")
-            .header("X-Amz-Target", target)
-            .header("Content-Type", "application/x-amz-json-1.1")
-            .header("Authorization", "AWS4-HMAC-SHA256 Credential=x")
-            .body(Body::empty())
-            .expect("a valid request");
+        // An empty body is an empty object.
+        let request = signed(&api.admin, "POST", "/", Some(target), Vec::new());
         let response = api.router.clone().oneshot(request).await.expect("the router cannot fail");
         let headers = response.headers();
         assert_eq!(headers["content-type"], "application/x-amz-json-1.1");
@@ -90,7 +86,7 @@ async fn requests_for_other_host_names_are_refused() {
 #[tokio::test]
 async fn addresses_that_others_can_reach_are_refused() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
-        let error = bind(address.parse().expect("an address")).await.expect_err(address);
+        let error = bind(address.parse().expect("an address"), &Serving::default()).await.expect_err(address);
         assert!(matches!(error, ServeError::NotLoopback { .. }), "{error}");
         let message = error.to_string();
         assert!(message.contains(address) && message.contains("127.0.0.0/8"), "{message}");
@@ -100,14 +96,22 @@ async fn addresses_that_others_can_reach_are_refused() {
 #[tokio::test]
 async fn stop_ends_streams_and_the_server() {
     let api = Harness::new().await;
-    let listener = bind("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
+    let serving = Serving::default();
+    let listener = bind("127.0.0.1:0".parse().expect("an address"), &serving).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let stop = CancellationToken::new();
     let ports = Api::new(api.store.clone(), api.bus.clone(), api.topics.clone(), api.master_key.clone());
-    let server = tokio::spawn(serve(listener, ports, stop.clone()));
+    let server = tokio::spawn(serve(listener, ports, serving, stop.clone()));
 
     let mut client = tokio::net::TcpStream::connect(address).await.expect("a connection");
-    let request = format!("GET /topics/patchwave/events HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let path = "/topics/patchwave/events";
+    let host = address.to_string();
+    let headers = api.admin.sign("GET", &host, (path, ""), &HeaderMap::new(), &[], Timestamp::now());
+    let mut request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n");
+    for (name, value) in &headers {
+        request.push_str(&format!("{name}: {}\r\n", value.to_str().expect("text")));
+    }
+    request.push_str("\r\n");
     client.write_all(request.as_bytes()).await.expect("a request");
     let mut head = [0; 12];
     client.read_exact(&mut head).await.expect("an answer");
@@ -121,7 +125,7 @@ async fn stop_ends_streams_and_the_server() {
 #[tokio::test]
 async fn published_news_reaches_the_stream_as_events() {
     let api = Harness::new().await;
-    let request = Request::get("/topics/*/events").body(Body::empty()).expect("a valid request");
+    let request = api.get("/topics/*/events");
     let response = api.router.clone().oneshot(request).await.expect("the router cannot fail");
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let sender = api.topics.sender.lock().expect("no test panics with it").take().expect("a subscription");
@@ -132,7 +136,7 @@ async fn published_news_reaches_the_stream_as_events() {
     let text: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.expect("a chunk").to_vec()).collect();
     assert_eq!(String::from_utf8(text).expect("text"), "data: {\"a\": 1}\n\n");
 
-    let wrong = Request::get("/topics/a%20b/events").body(Body::empty()).expect("a valid request");
+    let wrong = api.get("/topics/a%20b/events");
     let (status, body) = api.send(wrong).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(String::from_utf8(body).expect("text").contains("`a b`"));
@@ -168,7 +172,7 @@ async fn metrics_count_what_is_stored() {
     let api = Harness::new().await;
     api.window().await;
     api.nodes(1..4, &[]).await;
-    let request = Request::get("/metrics").body(Body::empty()).expect("a valid request");
+    let request = api.get("/metrics");
     let (status, body) = api.send(request).await;
     assert_eq!(status, StatusCode::OK);
     let text = String::from_utf8(body).expect("text");

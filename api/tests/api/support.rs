@@ -1,13 +1,17 @@
 //! An API on a store of its own, and ports that record what they are given.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use jiff::Timestamp;
+use patchwave_api::access_keys::{NewAccessKey, create_offline};
+use patchwave_api::sign::Credentials;
 use patchwave_api::{Api, router};
+use patchwave_engine::access::{NodePolicy, Role};
 use patchwave_platform::bus::{Bus, BusError, Consumer, HostQueue, Link, Outgoing, Published};
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::{Durability, Store};
@@ -88,6 +92,8 @@ pub(crate) struct Harness {
     pub(crate) bus: Arc<RecordingBus>,
     pub(crate) topics: Arc<OneSubscriber>,
     pub(crate) master_key: Arc<MasterKey>,
+    /// Signs whatever a test does not sign itself.
+    pub(crate) admin: Credentials,
     pub(crate) router: Router,
     _directory: TempDir,
 }
@@ -101,8 +107,9 @@ impl Harness {
         let bus = Arc::new(RecordingBus { published: Mutex::default(), link: watch::Sender::new(Link::Up) });
         let topics = Arc::new(OneSubscriber::default());
         let master_key = Arc::new(MasterKey::ephemeral().expect("randomness"));
+        let admin = key(&store, &master_key, Role::Admin, None).await;
         let router = router(Api::new(store.clone(), bus.clone(), topics.clone(), master_key.clone()));
-        Self { store, bus, topics, master_key, router, _directory: directory }
+        Self { store, bus, topics, master_key, admin, router, _directory: directory }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> (StatusCode, Vec<u8>) {
@@ -112,10 +119,34 @@ impl Harness {
         (status, body.to_vec())
     }
 
-    pub(crate) async fn target(&self, target: &str, body: impl Into<Body>) -> (StatusCode, Value) {
-        let request = Request::post("/").header("X-Amz-Target", target).body(body.into()).expect("a valid request");
-        let (status, body) = self.send(request).await;
+    /// Calls an operation as the admin.
+    pub(crate) async fn target(&self, target: &str, body: impl Into<Vec<u8>>) -> (StatusCode, Value) {
+        self.target_as(&self.admin, target, body).await
+    }
+
+    /// Calls an operation as somebody.
+    pub(crate) async fn target_as(
+        &self,
+        key: &Credentials,
+        target: &str,
+        body: impl Into<Vec<u8>>,
+    ) -> (StatusCode, Value) {
+        let (status, body) = self.send(signed(key, "POST", "/", Some(target), body.into())).await;
         (status, serde_json::from_slice(&body).expect("a JSON answer"))
+    }
+
+    /// Reads a path as the admin.
+    pub(crate) fn get(&self, path: &str) -> Request<Body> {
+        signed(&self.admin, "GET", path, None, Vec::new())
+    }
+
+    /// A further access key.
+    pub(crate) async fn key(&self, role: Role, tags: Option<(&str, &str)>) -> Credentials {
+        let policy = tags.map(|(key, value)| {
+            let values = BTreeSet::from([value.to_owned()]);
+            NodePolicy::new(BTreeMap::from([(key.to_owned(), values)])).expect("a policy")
+        });
+        key(&self.store, &self.master_key, role, policy).await
     }
 
     /// A call that must succeed.
@@ -178,6 +209,32 @@ impl Harness {
         tx.commit().await.expect("a commit");
         hellos.iter().map(|hello| hello.facts.node_id.to_string()).collect()
     }
+}
+
+/// A request as a client of SSM sends it.
+pub(crate) fn signed(
+    key: &Credentials,
+    method: &str,
+    path: &str,
+    target: Option<&str>,
+    body: Vec<u8>,
+) -> Request<Body> {
+    let mut headers = HeaderMap::new();
+    if let Some(target) = target {
+        headers.insert("x-amz-target", target.parse().expect("a header"));
+        headers.insert("content-type", "application/x-amz-json-1.1".parse().expect("a header"));
+    }
+    let added = key.sign(method, "localhost", (path, ""), &headers, &body, Timestamp::now());
+    let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+    let all = request.headers_mut().expect("valid so far");
+    all.extend(headers);
+    all.extend(added);
+    request.body(Body::from(body)).expect("a valid request")
+}
+
+async fn key(store: &Store, master_key: &MasterKey, role: Role, policy: Option<NodePolicy>) -> Credentials {
+    let new = NewAccessKey { role, policy, description: String::new(), credentials: None };
+    create_offline(store, master_key, new, "test", false).await.expect("stored").expect("made")
 }
 
 /// `AmazonSSM.` unless the operation names its service.

@@ -7,11 +7,14 @@ use clap::{ArgMatches, CommandFactory as _};
 
 use crate::args::{Cli, Command, DEFAULT_ENDPOINT, GlobalArgs};
 use crate::client::Client;
+use crate::credentials;
 use crate::failure::Failure;
 use crate::logs::{self, LogFormat};
 use crate::output::Output;
 
+pub mod access_key;
 pub mod activation;
+pub mod audit;
 pub mod baseline;
 pub mod command;
 pub mod compliance;
@@ -72,9 +75,18 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
     }
     // An empty variable counts as not set, as for the roles.
     let endpoint = if global.endpoint.is_empty() { DEFAULT_ENDPOINT } else { &global.endpoint };
-    let cx = Context { client: Client::new(endpoint)?, output };
+    if let Command::AccessKey(access_key::AccessKeyCommand::Create(args)) = &command
+        && args.offline
+    {
+        return access_key::create_offline(args, &global, matches, output).await;
+    }
+    let credentials = credentials::find(&credentials::Places::of_this_user(server::data_dir(&global, matches)))?;
+    let ca_cert = global.ca_cert.as_deref().filter(|path| !path.as_os_str().is_empty());
+    let cx = Context { client: Client::new(endpoint, credentials, ca_cert)?, output };
     match command {
         Command::Health(args) => health::run(args, &cx).await,
+        Command::AccessKey(command) => access_key::run(command, &cx).await,
+        Command::Audit(command) => audit::run(command, &cx).await,
         Command::Window(command) => window::run(command, &cx).await,
         Command::Execution(command) => execution::run(command, &cx).await,
         Command::Baseline(command) => baseline::run(command, &cx).await,

@@ -130,6 +130,22 @@ pub(super) fn show(args: ShowArgs, global: &GlobalArgs, matches: &ArgMatches, ou
     Ok(())
 }
 
+/// Where the server's data directory is, as far as an operator's command can tell: by the variable,
+/// the configuration file, or the default.
+pub(super) fn data_dir(global: &GlobalArgs, matches: &ArgMatches) -> PathBuf {
+    let variable = std::env::var_os(Setting::DataDir.variable()).filter(|value| !value.is_empty());
+    let configured = || {
+        let sources = sources(global, matches).unwrap_or_default();
+        PathBuf::from(Effective::gather(&sources).0.value(Setting::DataDir))
+    };
+    variable.map_or_else(configured, PathBuf::from)
+}
+
+/// Checked settings of a server, for what is done in its place.
+pub(super) fn load(global: &GlobalArgs, matches: &ArgMatches) -> Result<Config, ConfigError> {
+    Config::load(&sources(global, matches)?, Role::All)
+}
+
 /// Loads the configuration and starts logging.
 fn start(global: &GlobalArgs, matches: &ArgMatches, role: Role) -> anyhow::Result<Config> {
     let config = Config::load(&sources(global, matches)?, role)?;

@@ -10,9 +10,28 @@ use super::setting::Setting;
 /// sources, so that every fault is reported at once.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
-    /// Where the API listens; loopback addresses only [default: 127.0.0.1:8080]
+    /// Where the API listens; other than loopback with a certificate only [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT", env = "PATCHWAVE_LISTEN", hide_env_values = true)]
     pub listen: Option<String>,
+    /// Serve plain HTTP to other machines: whoever is on the way reads everything
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        env = "PATCHWAVE_LISTEN_INSECURELY",
+        hide_env_values = true
+    )]
+    pub listen_insecurely: Option<String>,
+    /// Certificate chain of the API, PEM; read again when it changes [default: none, plain HTTP]
+    #[arg(long, value_name = "FILE", env = "PATCHWAVE_TLS_CERT", hide_env_values = true)]
+    pub tls_cert: Option<String>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", env = "PATCHWAVE_TLS_KEY", hide_env_values = true)]
+    pub tls_key: Option<String>,
+    /// Account id in ARNs, 12 digits [default: 000000000000]
+    #[arg(long, value_name = "ID", env = "PATCHWAVE_ACCOUNT_ID", hide_env_values = true)]
+    pub account_id: Option<String>,
     /// Directory for what is kept on this machine [default: ./patchwave-data]
     #[arg(long, value_name = "DIR", env = "PATCHWAVE_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<String>,

@@ -53,7 +53,11 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
     let node_bus = node_bus(effective).map_err(|fault| faults.push(fault)).ok();
     let mut keep = |result: Result<String, Fault>| result.map_err(|fault| faults.push(fault)).ok();
     let log = keep(log(effective));
-    let listens = |setting| listen(effective, setting);
+    let insecurely = flag(effective, Setting::ListenInsecurely).map_err(|fault| faults.push(fault)).ok();
+    let tls = tls(effective).map_err(|fault| faults.push(fault)).ok();
+    let account_id = account_id(effective).map_err(|fault| faults.push(fault)).ok();
+    let reaches_far = insecurely == Some(true) || !matches!(tls, Some(None));
+    let listens = |setting| listen(effective, setting, reaches_far && setting == Setting::Listen);
     let health_listen = match effective.value(Setting::HealthListen) {
         "" => Some(None),
         _ => listens(Setting::HealthListen).map(Some).map_err(|fault| faults.push(fault)).ok(),
@@ -66,6 +70,9 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
     };
     Some(Config {
         listen: listen?,
+        listen_insecurely: insecurely?,
+        tls: tls?,
+        account_id: account_id?,
         health_listen: health_listen?,
         data_dir: PathBuf::from(data_dir?),
         master_key_file: PathBuf::from(master_key_file?),
@@ -81,14 +88,40 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
     })
 }
 
-fn listen(effective: &Effective, setting: Setting) -> Result<SocketAddr, Fault> {
+fn listen(effective: &Effective, setting: Setting, reaches_far: bool) -> Result<SocketAddr, Fault> {
     let fault = |reason: &str| effective.fault(setting, reason);
     let address: SocketAddr = effective.value(setting).parse().map_err(|_| fault("not an IP address and port"))?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(fault("the API has no authentication yet, so it must not be reachable from other machines"))
+    if address.ip().to_canonical().is_loopback() || reaches_far {
+        return Ok(address);
     }
+    Err(fault(match setting {
+        Setting::Listen => {
+            "other machines can reach it, and nothing would be encrypted; give --tls-cert and --tls-key, a loopback \
+             address, or --listen-insecurely"
+        }
+        _ => "other machines can reach it, and health checks are for this one",
+    }))
+}
+
+fn flag(effective: &Effective, setting: Setting) -> Result<bool, Fault> {
+    effective.value(setting).parse().map_err(|_| effective.fault(setting, "neither true nor false"))
+}
+
+fn tls(effective: &Effective) -> Result<Option<(PathBuf, PathBuf)>, Fault> {
+    match (effective.value(Setting::TlsCert), effective.value(Setting::TlsKey)) {
+        ("", "") => Ok(None),
+        ("", _) => Err(effective.fault(Setting::TlsCert, "there is a key and no certificate")),
+        (_, "") => Err(effective.fault(Setting::TlsKey, "there is a certificate and no key")),
+        (certificate, key) => Ok(Some((PathBuf::from(certificate), PathBuf::from(key)))),
+    }
+}
+
+fn account_id(effective: &Effective) -> Result<String, Fault> {
+    let id = effective.value(Setting::AccountId);
+    if id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(id.to_owned());
+    }
+    Err(effective.fault(Setting::AccountId, "not an account id"))
 }
 
 fn data_dir(effective: &Effective) -> Result<String, Fault> {

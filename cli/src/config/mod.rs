@@ -37,12 +37,19 @@ pub const FILE: &str = "patchwave.toml";
 
 /// Checked configuration of the server roles.
 ///
-/// Made by [`Config::load`], so: `listen` and `health_listen` are loopback addresses, `data_dir` is absolute, and the
+/// Made by [`Config::load`], so: `health_listen` is a loopback address, and `listen` is one unless there is a
+/// certificate or leave to do without; `data_dir` is absolute, and the
 /// URLs have a scheme that this program knows and, over the network, a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// Whether plain HTTP may be served to other machines.
+    pub listen_insecurely: bool,
+    /// The files of certificate chain and private key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The account that ARNs name.
+    pub account_id: String,
     /// Where a scheduler or worker of its own answers health checks, if anywhere.
     pub health_listen: Option<SocketAddr>,
     /// Directory for what is kept on this machine. Need not exist yet.
@@ -89,6 +96,9 @@ impl Config {
         let embedded = || ServiceUrl::new(url::EMBEDDED.to_owned());
         Self {
             listen,
+            listen_insecurely: false,
+            tls: None,
+            account_id: patchwave_api::DEFAULT_ACCOUNT_ID.to_owned(),
             health_listen: None,
             data_dir: directory.to_owned(),
             master_key_file: directory.join("master.key"),

@@ -5,12 +5,20 @@
 pub enum Setting {
     /// Where the API listens.
     Listen,
+    /// Whether plain HTTP may be served to other machines.
+    ListenInsecurely,
+    /// Certificate chain of the API.
+    TlsCert,
+    /// Its private key.
+    TlsKey,
     /// Where a scheduler or worker answers health checks.
     HealthListen,
     /// Directory for what is kept on this machine.
     DataDir,
     /// The master key's file.
     MasterKeyFile,
+    /// The account that ARNs name.
+    AccountId,
     /// The message bus.
     Bus,
     /// Users of the broker that may speak for any node.
@@ -43,11 +51,15 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting, in the order of the reference file.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Listen,
+        Self::ListenInsecurely,
+        Self::TlsCert,
+        Self::TlsKey,
         Self::HealthListen,
         Self::DataDir,
         Self::MasterKeyFile,
+        Self::AccountId,
         Self::Bus,
         Self::TrustedBusUsers,
         Self::NodeBus,
@@ -69,9 +81,13 @@ impl Setting {
     pub const fn key(self) -> &'static str {
         match self {
             Self::Listen => "listen",
+            Self::ListenInsecurely => "listen_insecurely",
+            Self::TlsCert => "tls_cert",
+            Self::TlsKey => "tls_key",
             Self::HealthListen => "health_listen",
             Self::DataDir => "data_dir",
             Self::MasterKeyFile => "master_key_file",
+            Self::AccountId => "account_id",
             Self::Bus => "bus",
             Self::TrustedBusUsers => "trusted_bus_users",
             Self::NodeBus => "node_bus",
@@ -94,9 +110,13 @@ impl Setting {
     pub const fn flag(self) -> &'static str {
         match self {
             Self::Listen => "--listen",
+            Self::ListenInsecurely => "--listen-insecurely",
+            Self::TlsCert => "--tls-cert",
+            Self::TlsKey => "--tls-key",
             Self::HealthListen => "--health-listen",
             Self::DataDir => "--data-dir",
             Self::MasterKeyFile => "--master-key-file",
+            Self::AccountId => "--account-id",
             Self::Bus => "--bus",
             Self::TrustedBusUsers => "--trusted-bus-users",
             Self::NodeBus => "--node-bus",
@@ -119,9 +139,13 @@ impl Setting {
     pub const fn variable(self) -> &'static str {
         match self {
             Self::Listen => "PATCHWAVE_LISTEN",
+            Self::ListenInsecurely => "PATCHWAVE_LISTEN_INSECURELY",
+            Self::TlsCert => "PATCHWAVE_TLS_CERT",
+            Self::TlsKey => "PATCHWAVE_TLS_KEY",
             Self::HealthListen => "PATCHWAVE_HEALTH_LISTEN",
             Self::DataDir => "PATCHWAVE_DATA_DIR",
             Self::MasterKeyFile => "PATCHWAVE_MASTER_KEY_FILE",
+            Self::AccountId => "PATCHWAVE_ACCOUNT_ID",
             Self::Bus => "PATCHWAVE_BUS",
             Self::TrustedBusUsers => "PATCHWAVE_TRUSTED_BUS_USERS",
             Self::NodeBus => "PATCHWAVE_NODE_BUS",
@@ -143,9 +167,14 @@ impl Setting {
     #[must_use]
     pub const fn allowed(self) -> &'static str {
         match self {
-            Self::Listen | Self::HealthListen => "a loopback address and port such as `127.0.0.1:8080` or `[::1]:8080`",
+            Self::Listen => "an address and port such as `127.0.0.1:8080`",
+            Self::HealthListen => "a loopback address and port such as `127.0.0.1:8080` or `[::1]:8080`",
+            Self::ListenInsecurely => "`true` or `false`",
+            Self::TlsCert => "a file with certificates in PEM form, the own one first",
+            Self::TlsKey => "a file with a private key in PEM form",
             Self::DataDir => "a directory",
             Self::MasterKeyFile => "a file, readable by its owner alone",
+            Self::AccountId => "12 digits",
             Self::Bus => "`embedded` or `amqp[s]://user:password@host:port/vhost`",
             Self::TrustedBusUsers => "names of users of the broker, several with commas",
             Self::NodeBus => "`amqp[s]://host:port/vhost` without a user, or nothing for the gateway",

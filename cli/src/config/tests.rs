@@ -86,14 +86,29 @@ fn wrong_urls_say_what_is_missing() {
         (Setting::Artifacts, "file://relative/path", "not absolute"),
         (Setting::Artifacts, "s3://bucket", "scheme `s3` is not known"),
         (Setting::Listen, "8080", "not an IP address and port"),
-        (Setting::Listen, "192.168.1.4:80", "no authentication"),
-        (Setting::HealthListen, "0.0.0.0:80", "no authentication"),
+        (Setting::Listen, "192.168.1.4:80", "nothing would be encrypted"),
+        (Setting::HealthListen, "0.0.0.0:80", "other machines can reach it"),
+        (Setting::ListenInsecurely, "yes", "neither true nor false"),
+        (Setting::TlsCert, "cert.pem", "no key"),
+        (Setting::TlsKey, "key.pem", "no certificate"),
+        (Setting::AccountId, "123", "not an account id"),
     ] {
         let found = faults(&[(setting, value)], "", Role::All);
         assert_eq!(found.len(), 1, "{found:#?}");
         assert!(found[0].contains(reason), "{value}: {found:#?}");
         assert!(found[0].contains("expected"), "{value}: {found:#?}");
     }
+}
+
+#[test]
+fn other_machines_are_listened_to_with_a_certificate_or_leave() {
+    let everywhere = (Setting::Listen, "0.0.0.0:8443");
+    let tls = [everywhere, (Setting::TlsCert, "cert.pem"), (Setting::TlsKey, "key.pem")];
+    let config = Config::load(&sources(&tls, ""), Role::All).expect("valid");
+    assert_eq!(config.tls, Some((PathBuf::from("cert.pem"), PathBuf::from("key.pem"))));
+    let leave = [everywhere, (Setting::ListenInsecurely, "true")];
+    assert!(Config::load(&sources(&leave, ""), Role::All).expect("valid").listen_insecurely);
+    assert_eq!(faults(&[everywhere], "", Role::All).len(), 1);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use patchwave_api::Serving;
 use tokio::signal;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use crate::client::Client;
 use crate::commands::compliance;
 use crate::commands::watch::{Board, follow_on};
 use crate::config::Config;
+use crate::first_key;
 use crate::output::{Format, Output};
 use crate::roles::Platform;
 use fleet::Fleet;
@@ -46,17 +48,19 @@ pub struct DemoOptions {
 pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
     let output = Output::new(Format::Table);
     let directory = tempfile::tempdir().context("could not create a temporary directory")?;
-    let listener = patchwave_api::bind(options.demo_listen).await?;
+    let serving = Serving::default();
+    let listener = patchwave_api::bind(options.demo_listen, &serving).await?;
     let address = listener.local_addr().context("could not tell the API's address")?;
     let config = Config::embedded_in(directory.path(), address);
     let platform = Platform::open(&config, "patchwave-demo").await?;
     let bus = platform.embedded.clone().context("the demo's bus is embedded")?;
 
     let shutdown = CancellationToken::new();
-    let client = Client::new(&format!("http://{address}"))?;
+    let key = first_key::make(&platform.store, &platform.master_key).await?;
+    let client = Client::new(&format!("http://{address}"), key.clone(), None)?;
     let fleet = Fleet::make_up(directory.path())?;
     let agents = tokio::spawn(fleet.run(bus, shutdown.clone()));
-    let roles = platform.run_all(listener, shutdown.clone());
+    let roles = platform.run_all(listener, serving, shutdown.clone());
     let story = async {
         let told = tokio::select! {
             told = tell(&client, &fleet, output) => told,
@@ -67,6 +71,13 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
         }
         if told.is_ok() && options.keep {
             output.note(&format!("\nkept running; in another terminal: export PATCHWAVE_ENDPOINT=http://{address}"));
+            if let Some(key) = &key {
+                let secret = key.secret_access_key.reveal();
+                output.note(&format!(
+                    "export PATCHWAVE_ACCESS_KEY_ID={} PATCHWAVE_SECRET_ACCESS_KEY={secret}",
+                    key.access_key_id
+                ));
+            }
             output.note("then for instance `patchwave node list`; Ctrl-C here ends it");
             signal::ctrl_c().await.context("could not listen for Ctrl-C")?;
         }

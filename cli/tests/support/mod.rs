@@ -19,9 +19,11 @@ pub(crate) struct Run {
 pub(crate) fn patchwave_in(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_patchwave"));
     command.current_dir(dir).args(args);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATCHWAVE_")) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATCHWAVE_") || name.starts_with("AWS_")) {
         command.env_remove(name);
     }
+    // Nothing of the user's own may have a say.
+    command.env("XDG_CONFIG_HOME", dir);
     let output = command.envs(variables.iter().copied()).output().expect("the program runs");
     Run {
         code: output.status.code().unwrap_or(-1),

@@ -217,6 +217,18 @@ impl Tx {
             .collect()
     }
 
+    /// Whether there is any access key, enabled or not.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn has_access_keys(&mut self) -> Result<bool, Error> {
+        sqlx::query("SELECT access_key_id FROM access_keys WHERE deleted_at IS NULL LIMIT 1")
+            .fetch_optional(self.connection())
+            .await
+            .map(|row| row.is_some())
+            .map_err(Error::doing("read access keys"))
+    }
+
     /// Takes note that a change is made with this signature. Returns whether it is the first time;
     /// forgets signatures that have expired.
     ///

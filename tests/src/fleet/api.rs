@@ -1,6 +1,9 @@
 //! The API as its users reach it: SSM's JSON protocol over HTTP.
 
 use anyhow::{Context as _, ensure};
+use jiff::Timestamp;
+use patchwave_api::sign::Credentials;
+use reqwest::header::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 /// Pages read of one listing before the test gives up.
@@ -10,16 +13,28 @@ const PAGES_MAX: usize = 200;
 #[derive(Debug, Clone)]
 pub struct Api {
     http: reqwest::Client,
+    host: String,
     endpoint: String,
+    key: Credentials,
 }
 
 impl Api {
-    /// A client of the API on a loopback port.
+    /// A client of the API on a loopback port that signs with `key`.
     #[must_use]
-    pub fn new(port: u16) -> Self {
-        // Set already by whoever was first, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { http: reqwest::Client::new(), endpoint: format!("http://127.0.0.1:{port}") }
+    pub fn new(port: u16, key: Credentials) -> Self {
+        patchwave_api::use_ring();
+        let host = format!("127.0.0.1:{port}");
+        Self { http: reqwest::Client::new(), endpoint: format!("http://{host}"), host, key }
+    }
+
+    /// Variables that other clients find the access key by; `prefix` is `PATCHWAVE` or `AWS`.
+    #[must_use]
+    pub fn variables(&self, prefix: &str) -> [(String, String); 2] {
+        let secret = self.key.secret_access_key.reveal().to_owned();
+        [
+            (format!("{prefix}_ACCESS_KEY_ID"), self.key.access_key_id.clone()),
+            (format!("{prefix}_SECRET_ACCESS_KEY"), secret),
+        ]
     }
 
     /// The URL that programs are given.
@@ -40,8 +55,12 @@ impl Api {
     /// When nobody answers or the call is refused.
     pub async fn call(&self, operation: &str, input: &Value) -> anyhow::Result<Value> {
         let target = if operation.contains('.') { operation.to_owned() } else { format!("AmazonSSM.{operation}") };
-        let request = self.http.post(&self.endpoint).header("X-Amz-Target", target);
-        let request = request.header("Content-Type", "application/x-amz-json-1.1").body(input.to_string());
+        let body = input.to_string();
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-target", HeaderValue::from_str(&target)?);
+        headers.insert("content-type", HeaderValue::from_static("application/x-amz-json-1.1"));
+        headers.extend(self.key.sign("POST", &self.host, ("/", ""), &headers, body.as_bytes(), Timestamp::now()));
+        let request = self.http.post(&self.endpoint).headers(headers).body(body);
         let answer = request.send().await.with_context(|| format!("{operation} was not answered"))?;
         let (status, body) = (answer.status(), answer.text().await?);
         ensure!(status.is_success(), "{operation} {input} was answered {status}: {body}");

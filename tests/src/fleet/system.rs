@@ -1,7 +1,13 @@
 //! The server side: the roles of `patchwave` as one process or as several.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use anyhow::{Context as _, ensure};
+use patchwave_api::access_keys::{NewAccessKey, create_offline};
+use patchwave_api::sign::Credentials;
+use patchwave_platform::secrets::MasterKey;
+use patchwave_platform::store::Store;
 use tempfile::TempDir;
 
 use super::{Api, Program, eventually};
@@ -87,6 +93,8 @@ impl System {
     pub async fn start_with(urls: Urls, roles: &[Role], options: &[&str]) -> anyhow::Result<Self> {
         let directory = temp_dir("system")?;
         let port = free_port(None)?;
+        let data = directory.path().join("data");
+        let key = first_key(&urls, &data).await?;
         let mut programs = Vec::new();
         for (number, role) in roles.iter().enumerate() {
             let log = format!("{}-{number}", role.subcommand());
@@ -95,7 +103,7 @@ impl System {
                 "--listen".to_owned(),
                 format!("127.0.0.1:{port}"),
                 "--data-dir".to_owned(),
-                directory.path().join("data").display().to_string(),
+                data.display().to_string(),
                 "--bus".to_owned(),
                 urls.bus.clone(),
                 "--topics".to_owned(),
@@ -105,7 +113,7 @@ impl System {
             arguments.extend(options.iter().map(|option| (*option).to_owned()));
             programs.push((*role, Program::start("patchwave", arguments, directory.path(), &log)?));
         }
-        let system = Self { api: Api::new(port), urls, programs, directory };
+        let system = Self { api: Api::new(port, key), urls, programs, directory };
         eventually("the API is ready", async || system.api.is_ready().await.then_some(())).await;
         Ok(system)
     }
@@ -137,6 +145,26 @@ impl System {
     pub fn is_running(&mut self) -> bool {
         self.programs.iter_mut().all(|(_, program)| program.is_running())
     }
+}
+
+/// An admin's access key, made before any process is there to ask for one.
+async fn first_key(urls: &Urls, data: &Path) -> anyhow::Result<Credentials> {
+    std::fs::DirBuilder::new().mode(0o700).create(data)?;
+    let store = match &urls.store {
+        Some(url) => Store::open(url).await?,
+        None => Store::open(&format!("sqlite://{}", data.join("patchwave.db").display())).await?,
+    };
+    let master_key = MasterKey::load_or_create(&data.join("master.key"))?;
+    ensure!(store.is_master_key(&master_key).await?, "the store has another master key");
+    let new = NewAccessKey {
+        role: patchwave_engine::access::Role::Admin,
+        policy: None,
+        description: "tests".to_owned(),
+        credentials: None,
+    };
+    let key = create_offline(&store, &master_key, new, "tests", false).await?;
+    store.close().await;
+    key.context("no access key was made")
 }
 
 impl Drop for System {

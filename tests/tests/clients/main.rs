@@ -42,7 +42,8 @@ async fn run(system: &System) {
         command.env(name, system.directory().join("none"));
     }
     command
-        .envs([("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "any"), ("AWS_DEFAULT_REGION", "local")])
+        .envs(system.api().variables("AWS"))
+        .env("AWS_DEFAULT_REGION", "local")
         .envs([("PYTHONDONTWRITEBYTECODE", "1"), ("AWS_EC2_METADATA_DISABLED", "true"), ("NO_PROXY", "127.0.0.1")])
         .current_dir(system.directory())
         .stdin(Stdio::null())

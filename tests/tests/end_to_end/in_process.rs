@@ -13,7 +13,8 @@ const SIMULATED: usize = 5;
 fn listed(api: &Api) -> Option<Vec<Value>> {
     let mut command = Command::new(binary("patchwave").unwrap());
     let arguments = ["node", "list", "--ping-status", "Online", "--output", "json", "--endpoint", api.endpoint()];
-    let output = command.args(arguments).env_remove("PATCHWAVE_CONFIG").output().unwrap();
+    let output =
+        command.args(arguments).env_remove("PATCHWAVE_CONFIG").envs(api.variables("PATCHWAVE")).output().unwrap();
     let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
     let nodes = answer["InstanceInformationList"].as_array()?.clone();
     (nodes.len() == SIMULATED + 1).then_some(nodes)

@@ -12,7 +12,7 @@ use patchwave_schemas::envelope::{DecodeError, Head};
 use patchwave_schemas::event::{NodeRemoved, NodeUpserted};
 use patchwave_schemas::report::{NodeHeartbeat, NodeScanned};
 use patchwave_schemas::topology::WorkQueue;
-use patchwave_schemas::{CloudEvent, Message, NodeId};
+use patchwave_schemas::{CloudEvent, Message};
 use tracing::warn;
 
 use crate::HandlerError;
@@ -84,7 +84,7 @@ impl Handler for Inventory {
         changed.sort_by_key(|(node, _)| *node);
         let touched: BTreeSet<_> = changed.iter().map(|(node, _)| *node).chain(alive.iter().copied()).collect();
         let mut tx = store.begin().await?;
-        let cut_off = tx.deregistered(&touched.iter().map(|node| NodeId::clone(node)).collect::<Vec<_>>()).await?;
+        let cut_off = tx.deregistered(&touched.iter().copied().cloned().collect::<Vec<_>>()).await?;
         let mut refused: BTreeMap<Refusal, u32> = BTreeMap::new();
         let spoken = reports.len();
         reports.retain(|report| !cut_off.contains(&report.node_id));

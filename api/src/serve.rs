@@ -1,0 +1,197 @@
+//! The listener: TCP or TLS, and the limits that keep one peer from taking it all.
+//!
+//! Requests must come whole within their times; connections are counted; a slow or silent peer is
+//! dropped. Without a certificate only this machine is listened to, unless the operator says
+//! otherwise in so many words.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::tls::{Tls, TlsError};
+use crate::{Api, health, protocol, router};
+
+/// Connections at once. More would take file descriptors from the store and the bus.
+const CONNECTIONS_MAX: usize = 4_096;
+/// Time for the head of a request, and the longest silence between two requests.
+const HEAD_WITHIN: Duration = Duration::from_secs(60);
+/// Time for a TLS handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Pause after the system refused a connection: it has no descriptors left, and gets some back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time for requests in hand to end at a stop. Service managers give 30 s in all.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// How the API is served.
+#[derive(Debug, Clone, Default)]
+pub struct Serving {
+    /// With what certificate; plain HTTP when absent.
+    pub tls: Option<Arc<Tls>>,
+    /// Whether plain HTTP may be served to other machines: whoever is on the way can then read
+    /// everything, though not sign anything.
+    pub insecurely: bool,
+    /// Routes beside the API's, with an authentication of their own.
+    pub beside: Router,
+}
+
+/// Why the API does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address can be reached from other machines, and nothing would be encrypted.
+    #[error(
+        "listen address `{address}` is not loopback, and without a certificate everything could be read on the way; \
+         allowed are --tls-cert with --tls-key, an address in 127.0.0.0/8 or [::1], or --listen-insecurely"
+    )]
+    NotLoopback {
+        /// The address given.
+        address: SocketAddr,
+    },
+    /// The address is taken, or the system refuses it.
+    #[error("could not listen on `{address}`")]
+    Bind {
+        /// The address given.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The listener broke.
+    #[error("could not serve requests")]
+    Serve {
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Listens on an address; port 0 picks a free one.
+///
+/// # Errors
+/// [`ServeError::NotLoopback`], [`ServeError::Bind`].
+pub async fn bind(address: SocketAddr, serving: &Serving) -> Result<TcpListener, ServeError> {
+    check_reach(address, serving)?;
+    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
+}
+
+/// Serves the API until `stop`, then finishes the requests it has.
+///
+/// # Errors
+/// [`ServeError::NotLoopback`] for a listener that other machines can reach in plain HTTP without
+/// leave, [`ServeError::Serve`].
+pub async fn serve(
+    listener: TcpListener,
+    mut api: Api,
+    serving: Serving,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    api.stop = stop.clone();
+    api.encrypted = serving.tls.is_some();
+    let routes = router(api).merge(serving.beside.clone());
+    listen(listener, routes, serving, stop).await
+}
+
+/// Answers `/livez` and `/readyz`, and nothing else, until `stop`: for processes without the API.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_health(listener: TcpListener, api: Api, stop: CancellationToken) -> Result<(), ServeError> {
+    let routes = health::routes().layer(axum::middleware::from_fn(protocol::refuse_foreign_hosts));
+    listen(listener, routes.with_state(api), Serving::default(), stop).await
+}
+
+async fn listen(
+    listener: TcpListener,
+    routes: Router,
+    serving: Serving,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(|source| ServeError::Serve { source })?;
+    check_reach(address, &serving)?;
+    let encrypted = serving.tls.is_some();
+    tracing::info!(listen.address = %address, tls = encrypted, "listening for requests");
+    if !encrypted && !is_loopback(address) {
+        tracing::warn!(listen.address = %address, "requests and answers are not encrypted, as --listen-insecurely asks");
+    }
+    let graceful = GracefulShutdown::new();
+    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let place = Arc::clone(&free).acquire_owned();
+        let (place, accepted) = tokio::select! {
+            () = stop.cancelled() => break,
+            pair = async { (place.await, listener.accept().await) } => pair,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (routes, tls, watcher) = (routes.clone(), serving.tls.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            let _place = place;
+            let Some(tls) = tls else { return converse(stream, peer, routes, watcher).await };
+            match tokio::time::timeout(HANDSHAKE_WITHIN, tls.acceptor().accept(stream)).await {
+                Ok(Ok(stream)) => converse(stream, peer, routes, watcher).await,
+                Ok(Err(error)) => tracing::debug!(%peer, error = &error as &dyn std::error::Error, "no TLS handshake"),
+                Err(_) => tracing::debug!(%peer, "no TLS handshake in time"),
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(STOP_WITHIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not end in time");
+    }
+    Ok(())
+}
+
+/// Answers the requests of one connection.
+async fn converse<S>(stream: S, peer: SocketAddr, routes: Router, watcher: hyper_util::server::graceful::Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let routes = routes.clone();
+        async move { Ok::<_, Infallible>(routes.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%peer, error = &error as &dyn std::error::Error, "a connection broke off");
+    }
+}
+
+fn check_reach(address: SocketAddr, serving: &Serving) -> Result<(), ServeError> {
+    if is_loopback(address) || serving.tls.is_some() || serving.insecurely {
+        return Ok(());
+    }
+    Err(ServeError::NotLoopback { address })
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
