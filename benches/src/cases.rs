@@ -38,7 +38,7 @@ const LOOKS_MAX: usize = 60;
 
 /// Waits until the broker has done what the last round left behind: thousands of queues go to sleep
 /// and publish statistics seconds after they were used, and none of it is to fall to the next round.
-async fn broker_is_quiet() {
+pub(crate) async fn broker_is_quiet() {
     let spent = || cpu_by_program().get("beam.smp").copied().unwrap_or_default();
     let (mut before, mut quiet) = (spent(), 0);
     for _ in 0..LOOKS_MAX {

@@ -14,6 +14,7 @@ mod cases;
 mod figures;
 mod fleet;
 mod program;
+mod signed;
 
 use figures::{Figures, say};
 
@@ -52,6 +53,8 @@ enum Case {
     Scan,
     /// The embedded default
     Embedded,
+    /// 10,000 signed commands against as many unsigned ones
+    Signed,
 }
 
 /// Parts that run in a process of their own.
@@ -126,6 +129,9 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
     if wanted(Case::Embedded) {
         alone::embedded(&mut figures, 10_000, repeats).await?;
+    }
+    if wanted(Case::Signed) {
+        signed::cost(&mut figures, if options.quick { 1_000 } else { 10_000 }, repeats).await?;
     }
     figures.finish()
 }
