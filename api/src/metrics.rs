@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use patchwave_platform::bus::Link;
 use patchwave_platform::store::reads::figures::Figures;
+use patchwave_platform::store::refused_reports::Refusal;
 use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::topology::WorkQueue;
 
@@ -20,9 +21,11 @@ use crate::Api;
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(crate) async fn handle(State(api): State<Api>) -> Response {
-    let figures = match api.store.figures(Timestamp::now()).await {
-        Ok(figures) => figures,
+    let read = async { Ok((api.store.figures(Timestamp::now()).await?, api.store.refused_reports().await?)) };
+    let (figures, refused): (Figures, Vec<(Refusal, u64)>) = match read.await {
+        Ok(read) => read,
         Err(error) => {
+            let error: patchwave_platform::store::Error = error;
             tracing::error!(error = %error_chain(&error), "could not count for metrics");
             return (StatusCode::SERVICE_UNAVAILABLE, "the store could not be read\n").into_response();
         }
@@ -34,7 +37,7 @@ pub(crate) async fn handle(State(api): State<Api>) -> Response {
             depths.push((queue.name(), depth));
         }
     }
-    ([(CONTENT_TYPE, TEXT_FORMAT)], render(&figures, link_up, &depths) + &gate(api.gate.totals())).into_response()
+    ([(CONTENT_TYPE, TEXT_FORMAT)], render(&figures, &refused, link_up, &depths) + &gate(api.gate.totals())).into_response()
 }
 
 /// What this process has turned away.
@@ -48,7 +51,7 @@ fn gate((refused, throttled): (u64, u64)) -> String {
 }
 
 /// The register of metrics: name, help, samples.
-fn render(figures: &Figures, link_up: bool, depths: &[(&str, u64)]) -> String {
+fn render(figures: &Figures, refused: &[(Refusal, u64)], link_up: bool, depths: &[(&str, u64)]) -> String {
     let mut text = String::new();
     let mut gauge = |name: &str, help: &str, samples: &[(String, u64)]| {
         let mut write = |line: std::fmt::Arguments<'_>| {
@@ -93,7 +96,13 @@ fn render(figures: &Figures, link_up: bool, depths: &[(&str, u64)]) -> String {
     gauge("patchwave_bus_link_up", "Whether this process is connected to the bus.", &plain(u64::from(link_up)));
     let depths: Vec<_> = depths.iter().map(|(queue, depth)| (label("queue", queue), *depth)).collect();
     gauge("patchwave_queue_messages", "Messages ready on a work queue.", &depths);
-    text
+    let refused: Vec<_> = refused.iter().map(|(reason, count)| (label("reason", reason.name()), *count)).collect();
+    let name = "patchwave_refused_reports_total";
+    let mut counter = format!("# HELP {name} Reports that changed nothing, by reason.\n# TYPE {name} counter\n");
+    for (labels, value) in &refused {
+        writeln!(counter, "{name}{labels} {value}").expect("writing to a String cannot fail");
+    }
+    text + &counter
 }
 
 #[cfg(test)]
@@ -103,7 +112,7 @@ mod tests {
     #[test]
     fn metrics_are_exactly_the_register() {
         let figures = Figures { nodes_connected: 3, dead_letters: 2, ..Figures::default() };
-        let text = render(&figures, true, &[("patchwave.resolver", 7)]);
+        let text = render(&figures, &[(Refusal::Finished, 4)], true, &[("patchwave.resolver", 7)]);
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             samples,
@@ -121,6 +130,7 @@ mod tests {
                 "patchwave_dead_letters 2",
                 "patchwave_bus_link_up 1",
                 "patchwave_queue_messages{queue=\"patchwave.resolver\"} 7",
+                "patchwave_refused_reports_total{reason=\"finished\"} 4",
             ]
         );
     }
