@@ -101,7 +101,8 @@ fn passes_all(node: &Node, filters: &[Filter], now: Timestamp) -> bool {
     })
 }
 
-fn ping_status(node: &Node, now: Timestamp) -> &'static str {
+/// Whether a node is there.
+pub(crate) fn ping_status(node: &Node, now: Timestamp) -> &'static str {
     match now.duration_since(node.last_contact_at) {
         silence if silence > INACTIVE_AFTER => "Inactive",
         silence if silence <= SILENT_FOR && node.address.is_some() => "Online",
@@ -109,7 +110,8 @@ fn ping_status(node: &Node, now: Timestamp) -> &'static str {
     }
 }
 
-fn platform_type(kind: PlatformType) -> &'static str {
+/// SSM's name of a platform.
+pub(crate) fn platform_type(kind: PlatformType) -> &'static str {
     match kind {
         PlatformType::Windows => "Windows",
         PlatformType::Linux => "Linux",

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use crate::wire::{Error, Request};
 use crate::{
-    Api, access_keys, activations, audit_log, baselines, commands, dead_letters, documents, executions, invocations,
-    model, nodes, notifications, patch_groups, patch_states, resource_groups, signing_keys, start, tags, targets,
-    tasks, windows, without_effect,
+    Api, access_keys, activations, audit_log, baselines, commands, compliance, dead_letters, documents, executions,
+    inventory, invocations, model, nodes, notifications, patch_groups, patch_states, patches, resource_groups, settings,
+    signing_keys, start, tags, targets, tasks, windows, without_effect,
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.
@@ -140,6 +140,25 @@ register! {
         "DeleteDocument": Change => documents::delete,
         "DescribeDocumentPermission": Read => documents::describe_permission,
         "ModifyDocumentPermission": Change => documents::modify_permission,
+
+        "DescribeAvailablePatches": Read => patches::available,
+        "DescribeEffectivePatchesForPatchBaseline": Read => patches::effective,
+        "DescribePatchProperties": Read => patches::properties,
+
+        "PutInventory": Change => inventory::put,
+        "GetInventory": FleetRead => inventory::get,
+        "ListInventoryEntries": FleetRead => inventory::entries,
+        "GetInventorySchema": Read => inventory::schemas,
+        "DeleteInventory": Change => inventory::delete,
+
+        "PutComplianceItems": Change => compliance::put,
+        "ListComplianceItems": FleetRead => compliance::list_items,
+        "ListComplianceSummaries": FleetRead => compliance::list_types,
+        "ListResourceComplianceSummaries": FleetRead => compliance::list_resources,
+
+        "GetServiceSetting": Read => settings::get,
+        "UpdateServiceSetting": Admin => settings::update,
+        "ResetServiceSetting": Admin => settings::reset,
 
         "AddTagsToResource": Change => tags::add,
         "RemoveTagsFromResource": Change => tags::remove,

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::commands::{
     access_key, activation, audit, baseline, command, compliance, dead_letters, document, execution, group, health,
-    listen, node, notification, patch_group, schedule, server, signing_key, watch, window,
+    inventory, listen, node, notification, patch_group, schedule, server, signing_key, watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -146,6 +146,9 @@ pub enum Command {
     /// The audit log: who did what, and whether the log is whole
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// What is known about nodes, beyond patches
+    #[command(subcommand)]
+    Inventory(inventory::InventoryCommand),
     /// Messages that could not be processed
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),

@@ -1,4 +1,5 @@
-//! Compliance of one node: SSM's `InstancePatchState` counters.
+//! Compliance of one node: SSM's `InstancePatchState` counters, and its items of any type by status and
+//! severity.
 
 use patchwave_schemas::baseline::{ComplianceLevel, PatchRecord, PatchState};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,97 @@ fn is_security(classification: &str) -> bool {
     classification.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("security"))
 }
 
+/// How many items of each severity. Names are SSM's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[expect(missing_docs, reason = "the names are SSM's and say all there is")]
+pub struct SeverityCounts {
+    pub critical_count: u32,
+    pub high_count: u32,
+    pub medium_count: u32,
+    pub low_count: u32,
+    pub informational_count: u32,
+    pub unspecified_count: u32,
+}
+
+impl SeverityCounts {
+    /// Counts one more.
+    pub fn add(&mut self, severity: ComplianceLevel) {
+        let count = match severity {
+            ComplianceLevel::Critical => &mut self.critical_count,
+            ComplianceLevel::High => &mut self.high_count,
+            ComplianceLevel::Medium => &mut self.medium_count,
+            ComplianceLevel::Low => &mut self.low_count,
+            ComplianceLevel::Informational => &mut self.informational_count,
+            ComplianceLevel::Unspecified => &mut self.unspecified_count,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// All together.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        [self.critical_count, self.high_count, self.medium_count, self.low_count, self.informational_count]
+            .into_iter()
+            .fold(self.unspecified_count, u32::saturating_add)
+    }
+
+    /// The highest severity that was counted.
+    #[must_use]
+    pub fn worst(&self) -> Option<ComplianceLevel> {
+        [
+            (self.critical_count, ComplianceLevel::Critical),
+            (self.high_count, ComplianceLevel::High),
+            (self.medium_count, ComplianceLevel::Medium),
+            (self.low_count, ComplianceLevel::Low),
+            (self.informational_count, ComplianceLevel::Informational),
+            (self.unspecified_count, ComplianceLevel::Unspecified),
+        ]
+        .into_iter()
+        .find_map(|(count, severity)| (count > 0).then_some(severity))
+    }
+}
+
+/// The compliance of one resource for one type: its items by status and severity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ItemCounts {
+    /// Items that comply.
+    pub compliant: SeverityCounts,
+    /// Items that do not.
+    pub non_compliant: SeverityCounts,
+}
+
+impl ItemCounts {
+    /// Counts one more.
+    pub fn add(&mut self, severity: ComplianceLevel, is_compliant: bool) {
+        if is_compliant { self.compliant.add(severity) } else { self.non_compliant.add(severity) }
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_compliant(&self) -> bool {
+        self.non_compliant.total() == 0
+    }
+
+    /// SSM's `OverallSeverity`: the highest of what is wrong, `UNSPECIFIED` when nothing is.
+    #[must_use]
+    pub fn overall_severity(&self) -> ComplianceLevel {
+        self.non_compliant.worst().unwrap_or_default()
+    }
+
+    /// The items of type `Patch`: a patch's severity is its compliance level, and one that does not
+    /// apply is no item.
+    #[must_use]
+    pub fn of_patches(patches: &[PatchRecord]) -> Self {
+        let mut counts = Self::default();
+        for patch in patches.iter().filter(|patch| patch.state != PatchState::NotApplicable) {
+            counts.add(patch.compliance_level, patch.state.is_compliant());
+        }
+        counts
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use patchwave_schemas::baseline::{ComplianceLevel as Level, PatchRecord, PatchState as State};
@@ -152,5 +244,17 @@ mod tests {
         assert_eq!(overall_severity(&[patch(State::Installed, Level::Critical, "")]), None);
         assert_eq!(overall_severity(&[missing(Level::Low), missing(Level::High)]), Some(Level::High));
         assert_eq!(overall_severity(&[missing(Level::Unspecified)]), Some(Level::Informational));
+    }
+
+    #[test]
+    fn items_are_counted_by_status_and_severity() {
+        let mut counts = ItemCounts::default();
+        assert_eq!((counts.is_compliant(), counts.overall_severity()), (true, ComplianceLevel::Unspecified));
+        counts.add(ComplianceLevel::Critical, true);
+        counts.add(ComplianceLevel::Low, false);
+        counts.add(ComplianceLevel::Medium, false);
+        counts.add(ComplianceLevel::Low, false);
+        assert_eq!((counts.is_compliant(), counts.overall_severity()), (false, ComplianceLevel::Medium));
+        assert_eq!((counts.compliant.total(), counts.non_compliant.total(), counts.non_compliant.low_count), (1, 3, 2));
     }
 }

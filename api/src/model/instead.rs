@@ -11,6 +11,7 @@ pub(super) fn of(operation: &str) -> &'static str {
             "use SendCommand with a Command document"
         }
         name if name.contains("Automation") || name.contains("ExecutionPreview") => "there are no Automation runbooks",
+        "GetDeployablePatchSnapshotForInstance" => "a node is sent its baseline with the command that patches it",
         "GetCalendarState" => "use StartDate and EndDate of a maintenance window, or disable it",
         "DescribeInventoryDeletions" => "DeleteInventory deletes before it answers",
         "ListNodes" | "ListNodesSummary" => "use DescribeInstanceInformation or GetInventory",

@@ -3,8 +3,10 @@
 mod access;
 mod baselines;
 mod commands;
+mod compliance;
 mod documents;
 mod executions;
+mod inventory;
 mod nodes;
 mod operations;
 mod protocol;

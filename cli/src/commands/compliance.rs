@@ -1,8 +1,8 @@
-//! `compliance`: how the fleet stands, by patch group.
+//! `compliance`: how the fleet stands, by patch group, type, node or item.
 
 use std::collections::BTreeMap;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,10 +17,34 @@ const NODES_PER_CALL: usize = 50;
 
 /// Compliance of the fleet.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ComplianceArgs {
+    #[command(subcommand)]
+    view: Option<ComplianceView>,
     /// Only this patch group
     #[arg(long, value_name = "NAME")]
     patch_group: Option<String>,
+}
+
+/// Other views than that by patch group.
+#[derive(Debug, Subcommand)]
+pub enum ComplianceView {
+    /// How many nodes comply, for each type
+    Types,
+    /// How each node stands, for each type
+    Nodes {
+        /// Only those that do not comply
+        #[arg(long)]
+        non_compliant: bool,
+    },
+    /// What complies on a node, and what does not
+    Items {
+        /// Id of the node
+        node: String,
+        /// Only what does not comply
+        #[arg(long)]
+        non_compliant: bool,
+    },
 }
 
 /// How the nodes of a patch group stand.
@@ -53,6 +77,9 @@ pub struct GroupCompliance {
 }
 
 pub(super) async fn run(args: ComplianceArgs, cx: &Context) -> anyhow::Result<()> {
+    if let Some(view) = args.view {
+        return show(view, cx).await;
+    }
     let mut groups = gather(&cx.client).await?;
     if let Some(name) = &args.patch_group {
         groups.retain(|group| group.patch_group == *name);
@@ -61,6 +88,47 @@ pub(super) async fn run(args: ComplianceArgs, cx: &Context) -> anyhow::Result<()
         }
     }
     Ok(cx.output.either(&json!({"PatchGroups": groups}), || render(&groups))?)
+}
+
+async fn show(view: ComplianceView, cx: &Context) -> anyhow::Result<()> {
+    let status = |only: bool| match only {
+        true => json!([{"Key": "Status", "Values": ["NON_COMPLIANT"], "Type": "EQUAL"}]),
+        false => json!([]),
+    };
+    let (operation, list, request, columns) = match view {
+        ComplianceView::Types => {
+            let columns = vec![
+                table::member("TYPE", "ComplianceType"),
+                table::computed("COMPLIANT", |row| table::text(&row["CompliantSummary"]["CompliantCount"])),
+                table::computed("NON-COMPLIANT", |row| table::text(&row["NonCompliantSummary"]["NonCompliantCount"])),
+            ];
+            ("ListComplianceSummaries", "ComplianceSummaryItems", json!({}), columns)
+        }
+        ComplianceView::Nodes { non_compliant } => {
+            let columns = vec![
+                table::member("NODE", "ResourceId"),
+                table::member("TYPE", "ComplianceType"),
+                table::member("STATUS", "Status"),
+                table::member("SEVERITY", "OverallSeverity"),
+                table::computed("ITEMS WRONG", |row| table::text(&row["NonCompliantSummary"]["NonCompliantCount"])),
+            ];
+            let request = json!({"Filters": status(non_compliant)});
+            ("ListResourceComplianceSummaries", "ResourceComplianceSummaryItems", request, columns)
+        }
+        ComplianceView::Items { node, non_compliant } => {
+            let columns = vec![
+                table::member("TYPE", "ComplianceType"),
+                table::member("ID", "Id"),
+                table::member("STATUS", "Status"),
+                table::member("SEVERITY", "Severity"),
+                table::member("TITLE", "Title"),
+            ];
+            let request = json!({"ResourceIds": [node], "Filters": status(non_compliant)});
+            ("ListComplianceItems", "ComplianceItems", request, columns)
+        }
+    };
+    let answer = cx.client.ssm_all(operation, &request, list, None).await?;
+    Ok(cx.output.either(&answer, || table::rows(&columns, elements(&answer, list)))?)
 }
 
 /// Asks the API how every patch group stands, in the order of their names.

@@ -23,6 +23,7 @@ pub mod document;
 pub mod execution;
 pub mod group;
 pub mod health;
+pub mod inventory;
 pub mod listen;
 pub mod node;
 pub mod notification;
@@ -98,6 +99,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::SigningKey(command) => signing_key::run(command, &cx).await,
         Command::Group(command) => group::run(command, &cx).await,
         Command::Document(command) => document::run(command, &cx).await,
+        Command::Inventory(command) => inventory::run(command, &cx).await,
         Command::DeadLetters(command) => dead_letters::run(command, &cx).await,
         Command::Notification(command) => notification::run(command, &cx).await,
         Command::Listen(args) => listen::run(args, &cx).await,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchwave_engine::compliance::{PatchCounts, summarise};
+use patchwave_engine::compliance::{ItemCounts, PatchCounts, summarise};
 use patchwave_schemas::baseline::PatchRecord;
 use patchwave_schemas::command::{PatchOperation, RebootOption};
 use patchwave_schemas::report::NodeScanned;
@@ -101,10 +101,12 @@ impl Tx {
                 ("last_no_reboot_install_at", Column::Int),
                 ("counts", Column::Text),
                 ("patches", Column::Text),
+                ("compliance", Column::Text),
             ],
         );
         let text = format!(
-            "INSERT INTO patch_states ({COLUMNS}, patches) SELECT {COLUMNS}, patches FROM {source} WHERE true
+            "INSERT INTO patch_states ({COLUMNS}, patches, compliance)
+             SELECT {COLUMNS}, patches, compliance FROM {source} WHERE true
              ON CONFLICT (node_id) DO UPDATE SET patch_group = excluded.patch_group,
                  baseline_id = excluded.baseline_id, snapshot_id = excluded.snapshot_id,
                  command_id = excluded.command_id, operation = excluded.operation,
@@ -112,7 +114,7 @@ impl Tx {
                  finished_at = excluded.finished_at,
                  last_no_reboot_install_at =
                      COALESCE(excluded.last_no_reboot_install_at, patch_states.last_no_reboot_install_at),
-                 counts = excluded.counts, patches = excluded.patches
+                 counts = excluded.counts, patches = excluded.patches, compliance = excluded.compliance
              WHERE excluded.finished_at >= patch_states.finished_at"
         );
         sqlx::query(sql(text))
@@ -210,6 +212,7 @@ fn row_of_report(report: &NodeScanned, no_reboot_install_at: Option<Timestamp>) 
         // Text in text: PostgreSQL refuses an escaped NUL in a value it unpacks.
         "counts": to_json(&state.counts),
         "patches": to_json(&report.patches),
+        "compliance": to_json(&ItemCounts::of_patches(&report.patches)),
     })
 }
 

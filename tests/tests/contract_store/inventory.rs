@@ -52,7 +52,7 @@ pub(crate) fn baseline(number: u128, name: &str) -> Baseline {
 }
 
 /// A scan of a node that ended at `finished`, with as many missing patches.
-fn scan(number: usize, finished: i64) -> NodeScanned {
+pub(crate) fn scan(number: usize, finished: i64) -> NodeScanned {
     let patches = (0..finished).map(|index| PatchRecord {
         kb_id: format!("package-{index}:amd64"),
         title: "it's \"quoted\" 🐎".to_owned(),
@@ -83,7 +83,7 @@ fn install_without_reboot(number: usize, finished: i64) -> NodeScanned {
     NodeScanned { operation: PatchOperation::Install, reboot_option, ..scan(number, finished) }
 }
 
-async fn put(store: &Store, reports: &[NodeScanned]) {
+pub(crate) async fn put(store: &Store, reports: &[NodeScanned]) {
     let mut tx = store.begin().await.unwrap();
     tx.put_patch_reports(reports).await.unwrap();
     tx.commit().await.unwrap();

@@ -35,6 +35,7 @@ mod launch_baselines;
 mod launches;
 mod letters;
 mod logins;
+mod node_records;
 mod nodes;
 mod outbox;
 mod place;

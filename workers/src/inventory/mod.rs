@@ -113,6 +113,7 @@ impl Handler for Inventory {
         tx.nodes_alive(&alive, now).await?;
         if !reports.is_empty() {
             tx.put_patch_reports(&reports).await?;
+            tx.note_patches(&reports).await?;
         }
         tx.commit().await?;
         Ok(Applied::default())
