@@ -38,6 +38,7 @@ mod inventory;
 mod invocations;
 mod metrics;
 mod model;
+mod node_properties;
 mod nodes;
 mod notifications;
 mod operations;

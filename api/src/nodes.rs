@@ -1,15 +1,18 @@
-//! DescribeInstanceInformation.
+//! DescribeInstanceInformation, and finding nodes by filters.
 
 use jiff::{SignedDuration, Timestamp};
+use patchwave_platform::store::baselines::os_name;
 use patchwave_platform::store::identities::Identity;
 use patchwave_platform::store::nodes::Node;
+use patchwave_platform::store::reads::nodes::NodeFilter;
 use patchwave_schemas::NodeId;
-use patchwave_schemas::node::PlatformType;
+use patchwave_schemas::node::{OperatingSystem, PlatformType};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Api;
-use crate::wire::{Error, Filter, Request, epoch, present};
+use crate::auth::Caller;
+use crate::wire::{Comparison, Error, Filter, Paging, Request, epoch, present};
 
 /// Silence after which a node counts as lost: three heartbeats of five minutes.
 const SILENT_FOR: SignedDuration = SignedDuration::from_mins(15);
@@ -36,34 +39,118 @@ pub(crate) async fn describe(api: &Api, request: &Request) -> Result<Value, Erro
         return Err(Error::validation("Filters and InstanceInformationFilterList are given; allowed is one of them"));
     }
     let filters = [input.filters, input.instance_information_filter_list].concat();
-    check_keys(&filters)?;
+    let conditions: Vec<Condition> = filters.into_iter().map(Condition::from).collect();
     let now = Timestamp::now();
-    let caller = request.caller();
-
-    let mut found: Vec<Node> = Vec::new();
-    let named = filters.iter().find(|filter| filter.key == "InstanceIds");
-    if let Some(named) = named {
-        let ids = named.values.iter().map(|id| node_id(id)).collect::<Result<Vec<_>, _>>()?;
-        let after = paging.after().unwrap_or_default();
-        found = api.store.nodes_named(&ids).await?;
-        found
-            .retain(|node| node.facts.node_id.as_str() > after && caller.sees(node) && passes_all(node, &filters, now));
-    } else {
-        let mut after = paging.after().unwrap_or_default().to_owned();
-        while found.len() <= paging.size() {
-            let rows = api.store.nodes_after(&after, SCAN_ROWS).await?;
-            let Some(last) = rows.last() else { break };
-            after = last.facts.node_id.to_string();
-            found.extend(rows.into_iter().filter(|node| caller.sees(node) && passes_all(node, &filters, now)));
-        }
-        found.truncate(paging.size() + 1);
-    }
-    let (nodes, next) = paging.of_rows(found, |node| node.facts.node_id.to_string());
-    let ids: Vec<_> = nodes.iter().map(|node| node.facts.node_id.clone()).collect();
-    let identities = api.store.identities(&ids).await?;
-    let list: Vec<Value> = nodes.iter().map(|node| view(node, identities.get(&node.facts.node_id), now)).collect();
+    let (nodes, next) = search(api, request.caller(), &conditions, &paging, now).await?;
+    let list: Vec<Value> = nodes.iter().map(|(node, identity)| view(node, identity.as_ref(), now)).collect();
     Ok(present(json!({ "InstanceInformationList": list, "NextToken": next })))
 }
+
+/// A filter of nodes.
+pub(crate) struct Condition {
+    pub(crate) key: String,
+    pub(crate) values: Vec<String>,
+    pub(crate) comparison: Comparison,
+}
+
+impl From<Filter> for Condition {
+    fn from(filter: Filter) -> Self {
+        Self { key: filter.key, values: filter.values, comparison: Comparison::Equal }
+    }
+}
+
+/// A page of the nodes that pass and that the caller may see, by id, with what they registered as, and the token of the next.
+pub(crate) async fn search(
+    api: &Api,
+    caller: &Caller,
+    conditions: &[Condition],
+    paging: &Paging,
+    now: Timestamp,
+) -> Result<(Vec<(Node, Option<Identity>)>, Option<String>), Error> {
+    check_keys(conditions)?;
+    let (filter, is_whole) = narrowed(conditions, now)?;
+    // What the database cannot tell is found among more rows.
+    let limit = if is_whole && caller.policy.is_none() { paging.rows() } else { SCAN_ROWS };
+    let mut found = Vec::new();
+    let mut after = paging.after().unwrap_or_default().to_owned();
+    while found.len() <= paging.size() {
+        let nodes = api.store.nodes_matching(&filter, &after, limit).await?;
+        let Some(last) = nodes.last() else { break };
+        after = last.facts.node_id.to_string();
+        let is_last = nodes.len() < limit as usize;
+        let ids: Vec<_> = nodes.iter().map(|node| node.facts.node_id.clone()).collect();
+        let mut identities = api.store.identities(&ids).await?;
+        for node in nodes {
+            let identity = identities.remove(&node.facts.node_id);
+            if caller.sees(&node) && conditions.iter().all(|condition| condition.passes(&node, identity.as_ref(), now))
+            {
+                found.push((node, identity));
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    found.truncate(paging.size() + 1);
+    Ok(paging.of_rows(found, |(node, _)| node.facts.node_id.to_string()))
+}
+
+/// What of the conditions the database can see to, and whether that is all of them.
+fn narrowed(conditions: &[Condition], now: Timestamp) -> Result<(NodeFilter, bool), Error> {
+    let mut filter = NodeFilter::default();
+    let mut is_whole = true;
+    for condition in conditions {
+        let values = &condition.values;
+        if condition.comparison != Comparison::Equal {
+            is_whole = false;
+            continue;
+        }
+        match condition.key.as_str() {
+            "InstanceIds" if filter.ids.is_none() => {
+                filter.ids = Some(values.iter().map(|id| node_id(id)).collect::<Result<_, _>>()?);
+            }
+            "ActivationIds" if filter.activation_ids.is_none() => filter.activation_ids = Some(values.clone()),
+            "AgentVersion" if filter.agent_versions.is_none() => filter.agent_versions = Some(values.clone()),
+            "PingStatus" if filter.online.is_none() => {
+                let online = values.iter().any(|value| value == "Online");
+                let away = values.iter().any(|value| value != "Online");
+                if online != away {
+                    filter.online = Some((now - SILENT_FOR, online));
+                }
+                is_whole &= !away;
+            }
+            "PlatformTypes" | "PlatformType" if filter.operating_systems.is_none() => {
+                let systems = OPERATING_SYSTEMS
+                    .iter()
+                    .filter(|os| values.iter().any(|value| value == platform_type(os.platform_type())));
+                filter.operating_systems = Some(systems.map(|os| os_name(*os)).collect());
+            }
+            "tag-key" if values.len() == 1 => filter.tags.push((values[0].clone(), Vec::new())),
+            tag if tag.starts_with("tag:") => filter.tags.push((tag["tag:".len()..].to_owned(), values.clone())),
+            _ => is_whole = false,
+        }
+    }
+    Ok((filter, is_whole))
+}
+
+/// Every operating system there is.
+const OPERATING_SYSTEMS: [OperatingSystem; 15] = [
+    OperatingSystem::Windows,
+    OperatingSystem::AmazonLinux,
+    OperatingSystem::AmazonLinux2,
+    OperatingSystem::AmazonLinux2022,
+    OperatingSystem::AmazonLinux2023,
+    OperatingSystem::Ubuntu,
+    OperatingSystem::RedhatEnterpriseLinux,
+    OperatingSystem::Suse,
+    OperatingSystem::Centos,
+    OperatingSystem::OracleLinux,
+    OperatingSystem::Debian,
+    OperatingSystem::Macos,
+    OperatingSystem::Raspbian,
+    OperatingSystem::RockyLinux,
+    OperatingSystem::AlmaLinux,
+];
 
 /// A node id of a request.
 pub(crate) fn node_id(text: &str) -> Result<NodeId, Error> {
@@ -72,33 +159,50 @@ pub(crate) fn node_id(text: &str) -> Result<NodeId, Error> {
     })
 }
 
-fn check_keys(filters: &[Filter]) -> Result<(), Error> {
-    let known =
-        ["InstanceIds", "PingStatus", "PlatformTypes", "PlatformType", "AgentVersion", "ResourceType", "tag-key"];
-    let unknown = filters.iter().find(|f| !known.contains(&f.key.as_str()) && !f.key.starts_with("tag:"));
+fn check_keys(conditions: &[Condition]) -> Result<(), Error> {
+    let known = [
+        "InstanceIds",
+        "PingStatus",
+        "PlatformTypes",
+        "PlatformType",
+        "AgentVersion",
+        "ActivationIds",
+        "IamRole",
+        "ResourceType",
+        "tag-key",
+    ];
+    let unknown = conditions.iter().find(|one| !known.contains(&one.key.as_str()) && !one.key.starts_with("tag:"));
     match unknown {
-        Some(filter) => Err(Error::new(
+        Some(condition) => Err(Error::new(
             "InvalidFilterKey",
-            format!("filter key is `{}`; allowed are {} and tag:<key>", filter.key, known.join(", ")),
+            format!("filter key is `{}`; allowed are {} and tag:<key>", condition.key, known.join(", ")),
         )),
         None => Ok(()),
     }
 }
 
-fn passes_all(node: &Node, filters: &[Filter], now: Timestamp) -> bool {
-    let facts = &node.facts;
-    filters.iter().all(|filter| match filter.key.as_str() {
-        "InstanceIds" => filter.accepts(facts.node_id.as_str()),
-        "PingStatus" => filter.accepts(ping_status(node, now)),
-        "PlatformTypes" | "PlatformType" => filter.accepts(platform_type(facts.operating_system.platform_type())),
-        "AgentVersion" => filter.accepts(&facts.agent_version),
-        "ResourceType" => filter.accepts("ManagedInstance"),
-        "tag-key" => filter.values.iter().any(|key| facts.tags.contains_key(key)),
-        tag => {
-            let value = tag.strip_prefix("tag:").and_then(|key| facts.tags.get(key));
-            value.is_some_and(|value| filter.accepts(value))
+impl Condition {
+    fn passes(&self, node: &Node, identity: Option<&Identity>, now: Timestamp) -> bool {
+        let facts = &node.facts;
+        let accepts = |value: &str| self.comparison.accepts(value, &self.values);
+        // What is not there is equal to nothing.
+        let absent = self.comparison == Comparison::NotEqual;
+        match self.key.as_str() {
+            "InstanceIds" => accepts(facts.node_id.as_str()),
+            "PingStatus" => accepts(ping_status(node, now)),
+            "PlatformTypes" | "PlatformType" => accepts(platform_type(facts.operating_system.platform_type())),
+            "AgentVersion" => accepts(&facts.agent_version),
+            "ResourceType" => accepts("ManagedInstance"),
+            "ActivationIds" => identity.map_or(absent, |identity| accepts(&identity.activation_id.to_string())),
+            "IamRole" => identity.map_or(absent, |identity| accepts(&identity.iam_role)),
+            "tag-key" if absent => facts.tags.keys().all(|key| accepts(key)),
+            "tag-key" => facts.tags.keys().any(|key| accepts(key)),
+            tag => {
+                let value = tag.strip_prefix("tag:").and_then(|key| facts.tags.get(key));
+                value.map_or(absent, |value| accepts(value))
+            }
         }
-    })
+    }
 }
 
 /// Whether a node is there.
@@ -120,7 +224,7 @@ pub(crate) fn platform_type(kind: PlatformType) -> &'static str {
 }
 
 /// SSM's `InstanceInformation`, with the tags and whether the node is simulated.
-fn view(node: &Node, identity: Option<&Identity>, now: Timestamp) -> Value {
+pub(crate) fn view(node: &Node, identity: Option<&Identity>, now: Timestamp) -> Value {
     let facts = &node.facts;
     present(json!({
         "InstanceId": facts.node_id,

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::wire::{Error, Request};
 use crate::{
     Api, access_keys, activations, audit_log, baselines, commands, compliance, dead_letters, documents, executions,
-    inventory, invocations, model, nodes, notifications, patch_groups, patch_states, patches, resource_groups, settings,
-    signing_keys, start, tags, targets, tasks, windows, without_effect,
+    inventory, invocations, model, node_properties, nodes, notifications, patch_groups, patch_states, patches,
+    resource_groups, settings, signing_keys, start, tags, targets, tasks, windows, without_effect,
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.
@@ -117,6 +117,7 @@ register! {
         "DescribeInstancePatchStatesForPatchGroup": NodeRead => patch_states::of_group,
         "DescribeInstancePatches": NodeRead => patch_states::patches,
         "DescribeInstanceInformation": NodeRead => nodes::describe,
+        "DescribeInstanceProperties": NodeRead => node_properties::describe,
 
         "CreateActivation": Admin => activations::create,
         "DescribeActivations": AdminRead => activations::describe,

@@ -226,3 +226,17 @@ fn the_model_agrees_with_botocore() {
     let (out, err) = (String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
     assert!(checked.status.success() && out.contains("checked "), "{out}{err}");
 }
+
+/// The document has every operation: as served where it is, by name where it is not.
+#[test]
+fn the_document_says_of_every_operation_whether_it_is_served() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let document = std::fs::read_to_string(root.join("docs/ssm-compatibility.md")).expect("the document");
+    let (served, others) = document.split_once("## Not served").expect("two lists");
+    for (name, operation) in &Model::get().ssm {
+        let row = served.lines().any(|line| line.starts_with(&format!("| {name} | ")));
+        assert_eq!(row, operation.is_some(), "{name} in the table of what is served");
+        let named = others.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == name);
+        assert!(named || operation.is_some(), "{name} is not served, and not in the table of what is not");
+    }
+}

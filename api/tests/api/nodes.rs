@@ -71,6 +71,18 @@ async fn nodes_are_listed_by_page_and_filter() {
         let found = api.ok("DescribeInstanceInformation", json!({ "Filters": filters })).await;
         assert_eq!(ids(&found["InstanceInformationList"]), expected, "{filters}");
     }
+    let properties = |key: &str, values: Value, operator: &str| json!({ "FiltersWithOperator": [{ "Key": key, "Values": values, "Operator": operator }] });
+    for (input, expected) in [
+        (json!({}), &nodes[..]),
+        (properties("tag:Stage", json!(["prod"]), "NotEqual"), &nodes[6..]),
+        (properties("AgentVersion", json!(["0.1"]), "BeginWith"), &nodes[..]),
+        (properties("PingStatus", json!(["Online"]), "Equal"), &nodes[..]),
+        (properties("ActivationIds", json!(["00000000-0000-0000-0000-000000000000"]), "Equal"), &[]),
+        (json!({ "InstancePropertyFilterList": [{ "key": "InstanceIds", "valueSet": [nodes[1]] }] }), &nodes[1..2]),
+    ] {
+        let found = api.ok("DescribeInstanceProperties", input.clone()).await;
+        assert_eq!(ids(&found["InstanceProperties"]), expected, "{input}");
+    }
     let older = json!({ "InstanceInformationFilterList": [{ "key": "PlatformTypes", "valueSet": ["Linux"] }] });
     let found = api.ok("DescribeInstanceInformation", older).await;
     assert_eq!(found["InstanceInformationList"].as_array().expect("a list").len(), 8);

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use patchwave_engine::invocation::{Ending, State};
 use patchwave_platform::Class;
 use patchwave_platform::store::Store;
+use patchwave_platform::store::reads::nodes::NodeFilter;
 use patchwave_schemas::NodeId;
 use patchwave_schemas::node::OperatingSystem;
 use patchwave_schemas::report::{NodeConnected, NodeDisconnected};
@@ -12,6 +13,7 @@ use crate::fixtures::{add_command, address, apply, at, change, connect, facts, h
 use crate::place::Place;
 
 contract! {
+    nodes_are_narrowed_by_what_the_database_can_tell,
     the_first_hello_brings_the_tags_and_later_ones_keep_the_stored_ones,
     an_upsert_replaces_tags_but_not_the_address,
     the_latest_session_of_a_batch_wins,
@@ -331,4 +333,37 @@ async fn nodes_without_a_slot_are_paged_by_id(place: Place) {
     let mut tx = store.begin().await.unwrap();
     assert_eq!(tx.nodes_without_slot(command, None, 2).await.unwrap(), [node(1), node(3)]);
     assert_eq!(tx.nodes_without_slot(command, Some(&node(3)), 2).await.unwrap(), [node(5)]);
+}
+
+async fn nodes_are_narrowed_by_what_the_database_can_tell(place: Place) {
+    let store = place.open().await;
+    let odd = ("a\"b%_", "it's \\ 🐎");
+    let hellos = [hello(1, "s", &[odd]), hello(2, "s", &[("Stage", "prod")]), hello(3, "s", &[("Stage", "test")])];
+    connect(&store, &hellos[..2], at(100)).await;
+    connect(&store, &hellos[2..], at(50)).await;
+    let tag = |key: &str, values: &[&str]| NodeFilter {
+        tags: vec![(key.to_owned(), values.iter().map(|value| (*value).to_owned()).collect())],
+        ..NodeFilter::default()
+    };
+    let texts = |values: &[&str]| Some(values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>());
+    for (filter, expected) in [
+        (NodeFilter::default(), &[1, 2, 3][..]),
+        (tag(odd.0, &[odd.1]), &[1]),
+        (tag("Stage", &[]), &[2, 3]),
+        (tag("Stage", &["test", "prod"]), &[2, 3]),
+        (tag("Stage", &["tes"]), &[]),
+        (NodeFilter { online: Some((at(60), true)), ..NodeFilter::default() }, &[1, 2]),
+        (NodeFilter { online: Some((at(60), false)), ..NodeFilter::default() }, &[3]),
+        (NodeFilter { ids: Some(vec![node(3), node(9)]), ..NodeFilter::default() }, &[3]),
+        (NodeFilter { operating_systems: texts(&["DEBIAN", "SUSE"]), ..NodeFilter::default() }, &[1, 2, 3]),
+        (NodeFilter { operating_systems: texts(&[]), ..NodeFilter::default() }, &[]),
+        (NodeFilter { agent_versions: texts(&["none"]), ..NodeFilter::default() }, &[]),
+        (NodeFilter { activation_ids: texts(&["none"]), ..NodeFilter::default() }, &[]),
+    ] {
+        let found = store.nodes_matching(&filter, "", 10).await.unwrap();
+        let expected: Vec<_> = expected.iter().map(|number| node(*number)).collect();
+        assert_eq!(found.iter().map(|one| one.facts.node_id.clone()).collect::<Vec<_>>(), expected, "{filter:?}");
+    }
+    let after = store.nodes_matching(&NodeFilter::default(), node(1).as_str(), 1).await.unwrap();
+    assert_eq!(after[0].facts.node_id, node(2));
 }

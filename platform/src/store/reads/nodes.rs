@@ -11,6 +11,10 @@ use crate::store::{Column, Dialect, Error, Store, millis, sql, to_json};
 /// page of many nodes costs one statement; the caller still looks at each node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeFilter {
+    /// One of these.
+    pub ids: Option<Vec<NodeId>>,
+    /// Registered with one of these activations.
+    pub activation_ids: Option<Vec<String>>,
     /// Connected, and heard of since this instant; or the opposite.
     pub online: Option<(Timestamp, bool)>,
     /// One of these operating systems, by SSM's names.
@@ -33,14 +37,23 @@ impl Store {
             let is_online = format!("(address IS NOT NULL AND last_contact_at >= {})", millis(since));
             text.push_str(&format!(" AND {}{is_online}", if online { "" } else { "NOT " }));
         }
-        for (column, values) in
-            [("operating_system", &filter.operating_systems), ("agent_version", &filter.agent_versions)]
-        {
+        let ids: Option<Vec<String>> = filter.ids.as_ref().map(|ids| ids.iter().map(NodeId::to_string).collect());
+        for (column, values) in [
+            ("node_id", &ids),
+            ("activation_id", &filter.activation_ids),
+            ("operating_system", &filter.operating_systems),
+            ("agent_version", &filter.agent_versions),
+        ] {
             let Some(values) = values else { continue };
             let rows: Vec<Value> = values.iter().map(|value| json!({ "wanted": value })).collect();
             parameters.push(to_json(&rows));
             let source = self.dialect().rows("w", parameters.len() + 1, &[("wanted", Column::Text)]);
-            text.push_str(&format!(" AND {column} IN (SELECT w.wanted FROM {source})"));
+            let wanted = format!("{column} IN (SELECT w.wanted FROM {source})");
+            if column == "activation_id" {
+                text.push_str(&format!(" AND node_id IN (SELECT i.node_id FROM node_identities i WHERE i.{wanted})"));
+            } else {
+                text.push_str(&format!(" AND {wanted}"));
+            }
         }
         for (key, values) in &filter.tags {
             // Tags are stored as compact JSON. A match within another text is possible; the caller
