@@ -19,6 +19,7 @@ pub enum DocumentCommand {
     Create {
         /// Name: 3 to 128 letters, digits, `_`, `-` and `.`
         name: String,
+        /// What it says
         #[command(flatten)]
         content: ContentArgs,
         /// Tag of the document, `KEY=VALUE`
@@ -29,6 +30,7 @@ pub enum DocumentCommand {
     Update {
         /// Name
         name: String,
+        /// What it says
         #[command(flatten)]
         content: ContentArgs,
         /// Make the new version the default
