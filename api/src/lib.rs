@@ -63,7 +63,7 @@ mod windows;
 mod wire;
 mod without_effect;
 
-pub use serve::{ServeError, Serving, bind, serve, serve_health};
+pub use serve::{ServeError, Serving, bind, health_router, serve, serve_health, serve_routes};
 pub use tls::{Tls, TlsError, use_ring};
 
 /// Bytes a request body may have. The largest requests, commands with scripts, are held to 64 KiB

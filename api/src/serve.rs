@@ -33,6 +33,9 @@ const CONNECTIONS_MAX: usize = 4_096;
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
 /// Time for a TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Milliseconds that what was written may stay unconfirmed by the peer's system. A stream to a node
+/// that vanished ends by this: signs of life are written to it.
+const UNHEARD_MS: u32 = 60_000;
 /// Pause after the system refused a connection: it has no descriptors left, and gets some back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for requests in hand to end at a stop. Service managers give 30 s in all.
@@ -48,6 +51,8 @@ pub struct Serving {
     pub insecurely: bool,
     /// Routes beside the API's, with an authentication of their own.
     pub beside: Router,
+    /// Connections at once, where the usual 4,096 are too few: a gateway has one for each node.
+    pub connections_max: Option<usize>,
 }
 
 /// Why the API does not listen.
@@ -106,7 +111,13 @@ pub async fn serve(
     api.stop = stop.clone();
     api.encrypted = serving.tls.is_some();
     let routes = router(api).merge(serving.beside.clone());
-    listen(listener, routes, serving, stop).await
+    serve_routes(listener, routes, serving, stop).await
+}
+
+/// `/livez` and `/readyz`, for processes without the API.
+pub fn health_router(api: Api) -> Router {
+    let local = axum::middleware::from_fn(protocol::refuse_foreign_hosts);
+    health::routes().layer(local).with_state(api)
 }
 
 /// Answers `/livez` and `/readyz`, and nothing else, until `stop`: for processes without the API.
@@ -114,11 +125,14 @@ pub async fn serve(
 /// # Errors
 /// As [`serve`].
 pub async fn serve_health(listener: TcpListener, api: Api, stop: CancellationToken) -> Result<(), ServeError> {
-    let routes = health::routes().layer(axum::middleware::from_fn(protocol::refuse_foreign_hosts));
-    listen(listener, routes.with_state(api), Serving::default(), stop).await
+    serve_routes(listener, health_router(api), Serving::default(), stop).await
 }
 
-async fn listen(
+/// Serves these routes alone until `stop`: for what has an authentication of its own.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_routes(
     listener: TcpListener,
     routes: Router,
     serving: Serving,
@@ -132,7 +146,7 @@ async fn listen(
         tracing::warn!(listen.address = %address, "requests and answers are not encrypted, as --listen-insecurely asks");
     }
     let graceful = GracefulShutdown::new();
-    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let free = Arc::new(Semaphore::new(serving.connections_max.unwrap_or(CONNECTIONS_MAX)));
     loop {
         let place = Arc::clone(&free).acquire_owned();
         let (place, accepted) = tokio::select! {
@@ -147,6 +161,8 @@ async fn listen(
                 continue;
             }
         };
+        // Fails on a connection that is gone already, which will show.
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNHEARD_MS);
         let (routes, tls, watcher) = (routes.clone(), serving.tls.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _place = place;

@@ -101,6 +101,8 @@ pub enum Command {
     Worker(server::WorkerArgs),
     /// Start the API alone
     Api(server::ApiArgs),
+    /// Start a gateway alone, through which nodes are reached over HTTPS
+    Gateway(server::GatewayArgs),
     /// Print the configuration in force and where each value comes from
     Config(server::ShowArgs),
     /// Ask the server at --endpoint whether it is ready; fails if not

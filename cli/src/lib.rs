@@ -20,3 +20,4 @@ pub mod table;
 pub mod times;
 
 mod events;
+mod node_ways;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
+use patchwave_api::gateway::{Gateway, STREAMS_MAX};
 use patchwave_api::{Api, ServeError, Serving, Tls};
 use patchwave_platform::artifacts::Artifacts;
 use patchwave_platform::bus::Bus;
@@ -30,6 +31,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::node_ways::{self, Questions};
 use crate::{first_key, in_process};
 
 /// Tries to reach a database that is still starting: about a minute in all.
@@ -141,6 +143,8 @@ impl Platform {
         serving: Serving,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
+        let gateway = node_ways::gateway(self);
+        let serving = with_gateway(serving, &gateway);
         let scheduler = patchwave_scheduler::run(self.for_scheduler(), shutdown.clone());
         let workers = patchwave_workers::run(self.for_workers(), &[], shutdown.clone());
         let api = async {
@@ -149,7 +153,7 @@ impl Platform {
             shutdown.cancel();
             served
         };
-        let ((), (), served) = tokio::join!(scheduler, workers, api);
+        let ((), (), (), served) = tokio::join!(scheduler, workers, gateway.run(shutdown.clone()), api);
         served.context("the api gave up")
     }
 
@@ -180,6 +184,7 @@ pub async fn up(config: &Config, shutdown: CancellationToken) -> anyhow::Result<
     let listener = patchwave_api::bind(config.listen, &serving).await?;
     let platform = Platform::open(config, "patchwave").await?;
     first_key::ensure(config, &platform.store, &platform.master_key).await?;
+    let asked = node_ways::questions(config, &serving).await?;
     let nodes = in_process::nodes(&config.nodes, &config.data_dir.join(NODE_STATE))?;
     info!(api = %config.listen, bus = %config.bus, store = %config.store, topics = %config.topics, "up");
     let agents = async {
@@ -189,9 +194,13 @@ pub async fn up(config: &Config, shutdown: CancellationToken) -> anyhow::Result<
         shutdown.cancel();
         ran
     };
-    let (ran, nodes_ran) = tokio::join!(platform.run_all(listener, serving, shutdown.clone()), agents);
+    let (ran, nodes_ran, answered) = tokio::join!(
+        platform.run_all(listener, serving, shutdown.clone()),
+        agents,
+        answer_broker(asked, &platform, shutdown.clone())
+    );
     platform.close().await;
-    ran.and(nodes_ran)
+    ran.and(nodes_ran).and(answered)
 }
 
 /// Runs the scheduler until `shutdown` is cancelled.
@@ -238,9 +247,56 @@ pub async fn api(config: &Config, shutdown: CancellationToken) -> anyhow::Result
     let platform = Platform::open(config, "patchwave-api").await?;
     first_key::ensure(config, &platform.store, &platform.master_key).await?;
     info!(api = %config.listen, "serving");
-    let served = patchwave_api::serve(listener, platform.for_api(), serving, shutdown).await.context("the api gave up");
+    let asked = node_ways::questions(config, &serving).await?;
+    let api = async {
+        let served = patchwave_api::serve(listener, platform.for_api(), serving, shutdown.clone()).await;
+        shutdown.cancel();
+        served.context("the api gave up")
+    };
+    let (served, answered) = tokio::join!(api, answer_broker(asked, &platform, shutdown.clone()));
+    platform.close().await;
+    served.and(answered)
+}
+
+/// Serves nodes over HTTPS until `shutdown` is cancelled, and answers health checks beside them.
+///
+/// # Errors
+/// When it cannot start or gives up.
+pub async fn gateway(config: &Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let serving = serving(config)?;
+    let listener = patchwave_api::bind(config.listen, &serving).await?;
+    let platform = Platform::open(config, "patchwave-gateway").await?;
+    let gateway = node_ways::gateway(&platform);
+    let serving = with_gateway(serving, &gateway);
+    info!(gateway = %config.listen, "serving nodes");
+    let routes = patchwave_api::health_router(platform.for_api()).merge(serving.beside.clone());
+    let serve = async {
+        let served = patchwave_api::serve_routes(listener, routes, serving, shutdown.clone()).await;
+        shutdown.cancel();
+        served.context("the gateway gave up")
+    };
+    let (served, ()) = tokio::join!(serve, gateway.run(shutdown.clone()));
     platform.close().await;
     served
+}
+
+/// Room for the gateway's nodes beside whatever else is served.
+fn with_gateway(serving: Serving, gateway: &Gateway) -> Serving {
+    let beside = serving.beside.clone().merge(gateway.router());
+    Serving { beside, connections_max: Some(2 * STREAMS_MAX), ..serving }
+}
+
+/// Answers the broker's questions about nodes, if it was told where to ask.
+async fn answer_broker(
+    asked: Option<Questions>,
+    platform: &Platform,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(asked) = asked else { return Ok(()) };
+    let answered = asked.answer(platform, shutdown.clone()).await;
+    // No node could log in any more, and nobody would see why.
+    shutdown.cancel();
+    answered
 }
 
 async fn bind_health(config: &Config) -> anyhow::Result<Option<TcpListener>> {

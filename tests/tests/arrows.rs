@@ -148,7 +148,7 @@ fn engine_and_schemas_use_nothing_that_acts() {
 #[test]
 fn agent_brings_no_database_to_a_node() {
     for dependency in &crates()["patchwave-agent"].uses {
-        let is_the_store_s = ["sqlx", "redis", "object_store", "axum", "reqwest"].contains(&dependency.as_str());
+        let is_the_store_s = ["sqlx", "redis", "object_store", "axum"].contains(&dependency.as_str());
         assert!(!is_the_store_s, "the agent must not depend on {dependency}");
     }
 }

@@ -61,6 +61,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::Scheduler(args) => return server::scheduler(args, &global, matches).await,
         Command::Worker(args) => return server::worker(args, &global, matches).await,
         Command::Api(args) => return server::api(args, &global, matches).await,
+        Command::Gateway(args) => return server::gateway(args, &global, matches).await,
         Command::Config(args) => return server::show(args, &global, matches, output),
         _ => start_logs(&global)?,
     }
@@ -108,6 +109,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         | Command::Scheduler(_)
         | Command::Worker(_)
         | Command::Api(_)
+        | Command::Gateway(_)
         | Command::Config(_)
         | Command::Demo(_)
         | Command::Schedule(_)

@@ -51,6 +51,13 @@ pub struct ApiArgs {
     config: ConfigArgs,
 }
 
+/// Options of `gateway`.
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
 /// Options of `config`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
@@ -90,6 +97,11 @@ pub(super) async fn worker(args: WorkerArgs, global: &GlobalArgs, matches: &ArgM
 pub(super) async fn api(_: ApiArgs, global: &GlobalArgs, matches: &ArgMatches) -> anyhow::Result<()> {
     let config = start(global, matches, Role::Api)?;
     Box::pin(roles::api(&config, shutdown_on_signal()?)).await
+}
+
+pub(super) async fn gateway(_: GatewayArgs, global: &GlobalArgs, matches: &ArgMatches) -> anyhow::Result<()> {
+    let config = start(global, matches, Role::Gateway)?;
+    Box::pin(roles::gateway(&config, shutdown_on_signal()?)).await
 }
 
 /// Prints every setting with its origin; then fails if they are not valid.

@@ -48,6 +48,13 @@ pub struct ConfigArgs {
     /// The broker as nodes reach it, amqp[s]://host:port/vhost without a user [default: nodes use the gateway]
     #[arg(long, value_name = "URL", env = "PATCHWAVE_NODE_BUS", hide_env_values = true)]
     pub node_bus: Option<String>,
+    /// Where RabbitMQ asks whether a node may log in and what it may do, for the role that serves the API
+    /// [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PATCHWAVE_BROKER_AUTH_LISTEN", hide_env_values = true)]
+    pub broker_auth_listen: Option<String>,
+    /// File with the secret in the path that RabbitMQ asks at
+    #[arg(long, value_name = "FILE", env = "PATCHWAVE_BROKER_AUTH_SECRET_FILE", hide_env_values = true)]
+    pub broker_auth_secret_file: Option<String>,
     /// Database: sqlite://path or postgres://user:password@host:port/database [default: in the data directory]
     #[arg(long, value_name = "URL", env = "PATCHWAVE_STORE", hide_env_values = true)]
     pub store: Option<String>,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 
 use super::Config;
+use super::broker_auth;
 use super::fault::Fault;
 use super::layers::Effective;
 use super::nodes::{self, InProcessNodes};
@@ -24,6 +25,8 @@ pub enum Role {
     Worker,
     /// The API alone.
     Api,
+    /// A gateway for nodes alone.
+    Gateway,
 }
 
 impl Role {
@@ -33,6 +36,7 @@ impl Role {
             Self::Scheduler => "scheduler",
             Self::Worker => "worker",
             Self::Api => "api",
+            Self::Gateway => "gateway",
         }
     }
 }
@@ -51,6 +55,7 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
     let topics = keep(url(effective, Setting::Topics, effective.value(Setting::Topics), role));
     let artifacts = keep(url(effective, Setting::Artifacts, &in_data_dir(Setting::Artifacts), role));
     let node_bus = node_bus(effective).map_err(|fault| faults.push(fault)).ok();
+    let broker_auth = broker_auth::check(effective).map_err(|fault| faults.push(fault)).ok();
     let mut keep = |result: Result<String, Fault>| result.map_err(|fault| faults.push(fault)).ok();
     let log = keep(log(effective));
     let insecurely = flag(effective, Setting::ListenInsecurely).map_err(|fault| faults.push(fault)).ok();
@@ -79,6 +84,7 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
         bus: ServiceUrl::new(bus?),
         trusted_bus_users: names(effective.value(Setting::TrustedBusUsers)),
         node_bus: node_bus?,
+        broker_auth: broker_auth?,
         store: ServiceUrl::new(store?),
         topics: ServiceUrl::new(topics?),
         artifacts: ServiceUrl::new(artifacts?),

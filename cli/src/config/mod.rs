@@ -8,6 +8,7 @@
 //! `args`, and its check in `check` or `nodes`.
 
 mod args;
+mod broker_auth;
 mod check;
 mod fault;
 mod layers;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::args::given;
 pub use self::args::{ConfigArgs, HealthArgs, NodeArgs};
+pub use self::broker_auth::BrokerAuthSettings;
 pub use self::check::Role;
 pub use self::fault::{ConfigError, Fault};
 pub use self::layers::{Effective, Origin, Sources};
@@ -62,6 +64,8 @@ pub struct Config {
     pub trusted_bus_users: Vec<String>,
     /// `amqp[s]://…` without a user; nodes use the gateway when absent.
     pub node_bus: Option<String>,
+    /// Where the broker asks about nodes, if anywhere.
+    pub broker_auth: Option<BrokerAuthSettings>,
     /// `sqlite://…` or `postgres://…`.
     pub store: ServiceUrl,
     /// `embedded` or `redis[s]://…`.
@@ -105,6 +109,7 @@ impl Config {
             bus: embedded(),
             trusted_bus_users: Vec::new(),
             node_bus: None,
+            broker_auth: None,
             store: ServiceUrl::new(format!("sqlite://{}", directory.join("patchwave.db").display())),
             topics: embedded(),
             artifacts: ServiceUrl::new(format!("file://{}", directory.join("artifacts").display())),

@@ -25,6 +25,10 @@ pub enum Setting {
     TrustedBusUsers,
     /// The broker as nodes reach it.
     NodeBus,
+    /// Where the broker asks about nodes.
+    BrokerAuthListen,
+    /// The file with the secret that it asks with.
+    BrokerAuthSecretFile,
     /// The database.
     Store,
     /// Live notifications.
@@ -51,7 +55,7 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting, in the order of the reference file.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Listen,
         Self::ListenInsecurely,
         Self::TlsCert,
@@ -63,6 +67,8 @@ impl Setting {
         Self::Bus,
         Self::TrustedBusUsers,
         Self::NodeBus,
+        Self::BrokerAuthListen,
+        Self::BrokerAuthSecretFile,
         Self::Store,
         Self::Topics,
         Self::Artifacts,
@@ -91,6 +97,8 @@ impl Setting {
             Self::Bus => "bus",
             Self::TrustedBusUsers => "trusted_bus_users",
             Self::NodeBus => "node_bus",
+            Self::BrokerAuthListen => "broker_auth_listen",
+            Self::BrokerAuthSecretFile => "broker_auth_secret_file",
             Self::Store => "store",
             Self::Topics => "topics",
             Self::Artifacts => "artifacts",
@@ -120,6 +128,8 @@ impl Setting {
             Self::Bus => "--bus",
             Self::TrustedBusUsers => "--trusted-bus-users",
             Self::NodeBus => "--node-bus",
+            Self::BrokerAuthListen => "--broker-auth-listen",
+            Self::BrokerAuthSecretFile => "--broker-auth-secret-file",
             Self::Store => "--store",
             Self::Topics => "--topics",
             Self::Artifacts => "--artifacts",
@@ -149,6 +159,8 @@ impl Setting {
             Self::Bus => "PATCHWAVE_BUS",
             Self::TrustedBusUsers => "PATCHWAVE_TRUSTED_BUS_USERS",
             Self::NodeBus => "PATCHWAVE_NODE_BUS",
+            Self::BrokerAuthListen => "PATCHWAVE_BROKER_AUTH_LISTEN",
+            Self::BrokerAuthSecretFile => "PATCHWAVE_BROKER_AUTH_SECRET_FILE",
             Self::Store => "PATCHWAVE_STORE",
             Self::Topics => "PATCHWAVE_TOPICS",
             Self::Artifacts => "PATCHWAVE_ARTIFACTS",
@@ -178,6 +190,8 @@ impl Setting {
             Self::Bus => "`embedded` or `amqp[s]://user:password@host:port/vhost`",
             Self::TrustedBusUsers => "names of users of the broker, several with commas",
             Self::NodeBus => "`amqp[s]://host:port/vhost` without a user, or nothing for the gateway",
+            Self::BrokerAuthListen => "an address and port such as `127.0.0.1:8082`, or nothing",
+            Self::BrokerAuthSecretFile => "a file with a secret of at least 32 of a-z A-Z 0-9 - _",
             Self::Store => "`sqlite://path` or `postgres://user:password@host:port/database`",
             Self::Topics => "`embedded` or `redis[s]://host:port/db`",
             Self::Artifacts => "`file:///absolute/path`",

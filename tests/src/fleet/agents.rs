@@ -54,6 +54,18 @@ impl Agents {
         Self::start(bus, directory, fixed.into_iter().chain(options.iter().copied()), node_id)
     }
 
+    /// Starts a process that is this machine as a registered node, with its credentials and state in
+    /// the system's directory of that name. It goes the way that it registered for.
+    ///
+    /// # Errors
+    /// As [`Agents::real`].
+    pub fn registered(system: &System, node_id: &str, options: &[&str]) -> anyhow::Result<Self> {
+        let state = system.directory().join(node_id).display().to_string();
+        let mut all = vec!["--state-dir", &state, "--reboot-command", "", "--reconnect-max-seconds", "2"];
+        all.extend(options);
+        Ok(Self { program: Program::start("patchwave-agent", all, system.directory(), node_id)? })
+    }
+
     fn start<'a>(
         bus: &'a str,
         directory: &Path,

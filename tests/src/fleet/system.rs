@@ -54,6 +54,8 @@ pub enum Role {
     Worker,
     /// The API alone.
     Api,
+    /// A gateway alone.
+    Gateway,
 }
 
 impl Role {
@@ -63,6 +65,7 @@ impl Role {
             Self::Scheduler => "scheduler",
             Self::Worker => "worker",
             Self::Api => "api",
+            Self::Gateway => "gateway",
         }
     }
 }
@@ -134,6 +137,35 @@ impl System {
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The URL of its database.
+    #[must_use]
+    pub fn store_url(&self) -> String {
+        let embedded = || format!("sqlite://{}", self.directory().join("data/patchwave.db").display());
+        self.urls.store.clone().unwrap_or_else(embedded)
+    }
+
+    /// Starts a gateway of its own beside it, with this certificate and key, on a free port.
+    ///
+    /// # Errors
+    /// When it was not built or does not start.
+    pub fn gateway(&self, certificate: &Path, key: &Path) -> anyhow::Result<(Program, u16)> {
+        let port = free_port(None)?;
+        let text = |path: &Path| path.display().to_string();
+        let mut arguments = vec!["gateway".to_owned(), "--listen".to_owned(), format!("127.0.0.1:{port}")];
+        for (option, value) in [
+            ("--data-dir", text(&self.directory().join("gateway"))),
+            ("--master-key-file", text(&self.directory().join("data/master.key"))),
+            ("--bus", self.urls.bus.clone()),
+            ("--topics", self.urls.topics.clone()),
+            ("--store", self.store_url()),
+            ("--tls-cert", text(certificate)),
+            ("--tls-key", text(key)),
+        ] {
+            arguments.extend([option.to_owned(), value]);
+        }
+        Ok((Program::start("patchwave", arguments, self.directory(), "gateway")?, port))
     }
 
     /// Its processes with this role.

@@ -17,3 +17,11 @@ pub use process::run_under_temp_dir;
 pub use rabbit::Rabbit;
 pub use redis::Redis;
 pub use shared::{AMQP_URL, POSTGRES_URL, REDIS_URL, Shared, shared};
+
+/// A free loopback port that no other server of this process gets.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> anyhow::Result<u16> {
+    process::free_port(None)
+}

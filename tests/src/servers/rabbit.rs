@@ -156,6 +156,7 @@ impl Rabbit {
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
             .env("RABBITMQ_CONF_ENV_FILE", path("none"))
             .env("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf"))
+            .env("RABBITMQ_CONFIG_FILES", path("nodes*.conf"))
             .env("RABBITMQ_ADVANCED_CONFIG_FILE", path("none"))
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins"))
             .env("RABBITMQ_PID_FILE", path("pid"))
@@ -196,7 +197,7 @@ fn configure(directory: &Path, port: u16, statistics: bool, asks: Option<&str>) 
     // them all the same, as often as deploy/rabbitmq/rabbitmq.conf says.
     let without = "management_agent.disable_metrics_collector = true\ncollect_statistics_interval = 30000\n";
     let statistics = if statistics { "" } else { without };
-    let questions = asks.map(questions).transpose()?.unwrap_or_default();
+    let questions = asks.map(|url| questions(directory, url)).transpose()?.unwrap_or_default();
     let config = format!(
         "listeners.tcp.1 = 127.0.0.1:{port}\n\
          management.tcp.ip = 127.0.0.1\n\
@@ -218,11 +219,12 @@ fn configure(directory: &Path, port: u16, statistics: bool, asks: Option<&str>) 
 }
 
 /// The lines of the deployed configuration that make the broker ask, and where it asks here.
-fn questions(url: &str) -> anyhow::Result<String> {
+fn questions(directory: &Path, url: &str) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(deployed("rabbitmq.conf")).context("could not read rabbitmq.conf")?;
-    let mut lines: Vec<String> = text.lines().filter(|line| line.starts_with("auth_")).map(str::to_owned).collect();
-    lines.extend(["user", "vhost", "resource", "topic"].map(|what| format!("auth_http.{what}_path = {url}/{what}")));
-    Ok(lines.join("\n") + "\n")
+    let paths = ["user", "vhost", "resource", "topic"].map(|what| format!("auth_http.{what}_path = {url}/{what}\n"));
+    // A file of its own there, too.
+    std::fs::write(directory.join("nodes.conf"), paths.concat()).context("could not write nodes.conf")?;
+    Ok(text.lines().filter(|line| line.starts_with("auth_")).map(|line| format!("{line}\n")).collect())
 }
 
 fn deployed(name: &str) -> PathBuf {

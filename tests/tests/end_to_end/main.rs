@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod broker_logins;
 mod embedded;
 mod first_contact;
+mod gateway;
 mod hostile_broker;
 mod in_process;
 mod offline;
+mod registered;
 mod rollouts;
 mod this_machine;
 mod window;
