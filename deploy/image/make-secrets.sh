@@ -37,13 +37,16 @@ rabbitmq_hash() {
 }
 
 server_bus=$(draw)
-agent_bus=$(draw)
+simulator_bus=$(draw)
+broker_auth=$(draw)
 database=$(draw)
 database_admin=$(draw)
 topics=$(draw)
 
-# The control plane owns what begins with `patchwave.`. An agent may declare and read its own queue
-# and publish reports, and nothing else; `amq.default` is what commands to nodes go through.
+# The control plane owns what begins with `patchwave.`; `amq.default` is what commands to nodes go
+# through. `simulator` may declare and read queues of nodes and publish reports, and nothing else; the
+# control plane trusts it to speak for the nodes that it makes up. Real nodes are no users here: the
+# broker asks the control plane about them.
 # `monitoring` lets the control plane ask for the broker's file limit, and change nothing.
 write broker/definitions.json <<END
 {
@@ -51,13 +54,13 @@ write broker/definitions.json <<END
   "users": [
     { "name": "patchwave", "password_hash": "$(rabbitmq_hash "$server_bus")",
       "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": ["monitoring"] },
-    { "name": "agent", "password_hash": "$(rabbitmq_hash "$agent_bus")",
+    { "name": "simulator", "password_hash": "$(rabbitmq_hash "$simulator_bus")",
       "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": [] }
   ],
   "permissions": [
     { "user": "patchwave", "vhost": "/",
       "configure": "^patchwave\\\\.", "write": "^(patchwave\\\\..*|amq\\\\.default)\$", "read": "^patchwave\\\\." },
-    { "user": "agent", "vhost": "/",
+    { "user": "simulator", "vhost": "/",
       "configure": "^patchwave\\\\.(node|host)\\\\.", "write": "^patchwave\\\\.reports\$",
       "read": "^patchwave\\\\.(node|host)\\\\." }
   ]
@@ -85,7 +88,16 @@ printf %s "$topics" | write topics/password
 printf 'amqp://patchwave:%s@rabbitmq:5672/%%2f' "$server_bus" | write server/bus
 printf 'postgres://patchwave:%s@postgres:5432/patchwave' "$database" | write server/store
 printf 'redis://patchwave:%s@redis:6379/0' "$topics" | write server/topics
-printf 'amqp://agent:%s@rabbitmq:5672/%%2f' "$agent_bus" | write agent/bus
+printf 'amqp://simulator:%s@rabbitmq:5672/%%2f' "$simulator_bus" | write agent/bus
+
+# Where the broker asks about nodes. The secret in the path keeps others from asking.
+printf %s "$broker_auth" | write server/broker-auth
+write broker/nodes.conf <<END
+auth_http.user_path     = http://api:8082/broker-auth/$broker_auth/user
+auth_http.vhost_path    = http://api:8082/broker-auth/$broker_auth/vhost
+auth_http.resource_path = http://api:8082/broker-auth/$broker_auth/resource
+auth_http.topic_path    = http://api:8082/broker-auth/$broker_auth/topic
+END
 
 : | write server/complete
 echo "new passwords were drawn" >&2

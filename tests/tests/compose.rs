@@ -258,12 +258,51 @@ fn drawn_passwords_differ_and_are_drawn_once() {
     let definitions: Value = serde_json::from_str(&drawn[5]).unwrap();
     let users: Vec<&str> =
         definitions["users"].as_array().unwrap().iter().filter_map(|user| user["name"].as_str()).collect();
-    assert_eq!(users, ["patchwave", "agent"], "and no guest");
+    assert_eq!(users, ["patchwave", "simulator"], "and no guest, and no node");
     assert_eq!(definitions["users"][0]["tags"], serde_json::json!(["monitoring"]));
     assert_eq!(definitions["users"][1]["tags"], serde_json::json!([]));
     for user in definitions["users"].as_array().unwrap() {
         // Base64 of 4 bytes of salt and 32 of the digest.
         assert_eq!(user["password_hash"].as_str().unwrap().len(), 48);
+    }
+}
+
+#[test]
+fn the_broker_asks_the_api_about_nodes_with_the_secret_that_was_drawn() {
+    let drawn = tempfile::tempdir().unwrap();
+    for reader in ["broker", "database", "topics", "server", "agent"] {
+        fs::create_dir_all(drawn.path().join(reader)).unwrap();
+    }
+    let script = root().join("deploy/image/make-secrets.sh");
+    assert!(Command::new("sh").arg(script).arg(drawn.path()).status().unwrap().success());
+    let secret = fs::read_to_string(drawn.path().join("server/broker-auth")).unwrap();
+    assert!(secret.len() >= patchwave_api::broker_auth::SECRET_CHARS_MIN);
+    let paths = fs::read_to_string(drawn.path().join("broker/nodes.conf")).unwrap();
+    for what in ["user", "vhost", "resource", "topic"] {
+        let line = paths.lines().find(|line| line.starts_with(&format!("auth_http.{what}_path "))).unwrap();
+        assert!(line.ends_with(&format!("= http://api:8082/broker-auth/{secret}/{what}")), "{line}");
+    }
+
+    let compose = compose();
+    let api = &compose["services"]["api"];
+    assert_eq!(api["environment"]["PATCHWAVE_BROKER_AUTH_LISTEN"], "0.0.0.0:8082");
+    assert_eq!(api["environment"]["PATCHWAVE_BROKER_AUTH_SECRET_FILE"], "/run/secrets/patchwave/broker-auth");
+    let broker = &compose["services"]["rabbitmq"];
+    assert_eq!(broker["environment"]["RABBITMQ_CONFIG_FILES"], "/run/secrets/patchwave/*.conf");
+    assert!(volumes(broker).iter().any(|(_, target, _)| *target == "/etc/rabbitmq/enabled_plugins"));
+    let plugins = fs::read_to_string(root().join("deploy/rabbitmq/enabled_plugins")).unwrap();
+    for plugin in ["rabbitmq_auth_backend_http", "rabbitmq_auth_backend_cache", "rabbitmq_management"] {
+        assert!(plugins.contains(plugin), "{plugin}");
+    }
+    // Logins are never kept: a deregistered node stays out.
+    let settings = fs::read_to_string(root().join("deploy/rabbitmq/rabbitmq.conf")).unwrap();
+    for line in ["auth_backends.1 = internal", "auth_backends.2.authn = http", "auth_backends.2.authz = cache"] {
+        assert!(settings.lines().any(|one| one == line), "{line}");
+    }
+    for (name, service) in services(&compose) {
+        if ["api", "scheduler", "worker"].contains(&name) {
+            assert_eq!(service["environment"]["PATCHWAVE_TRUSTED_BUS_USERS"], "simulator", "{name}");
+        }
     }
 }
 
