@@ -55,7 +55,7 @@ fn every_fault_stops_the_start_in_one_message() {
         "the configuration has 5 faults",
         "lisen = `x` (from patchwave.toml): unknown key; expected one of listen, listen_insecurely, tls_cert",
         "store = `7` (from patchwave.toml): this is a TOML integer",
-        "listen = `0.0.0.0:8080` (from --listen): the API has no authentication yet",
+        "listen = `0.0.0.0:8080` (from --listen): other machines can reach it",
         "bus = `kafka://u:***@h` (from PATCHWAVE_BUS): scheme `kafka` is not known; expected `embedded` or `amqp",
         "log_format = `xml` (from --log-format)",
         "hint: ",

@@ -12,4 +12,5 @@ mod operations;
 mod protocol;
 mod registrations;
 mod support;
+mod tls;
 mod windows;

@@ -151,7 +151,7 @@ pub(super) fn send_signal(pid: u32, signal: libc::c_int) {
 /// A loopback port that nobody listens on, `also` included (for servers with a second listener).
 ///
 /// Below the ephemeral range, so that no outgoing connection takes it while its server restarts.
-pub(crate) fn free_port(also: Option<u16>) -> anyhow::Result<u16> {
+pub fn free_port(also: Option<u16>) -> anyhow::Result<u16> {
     static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     let taken = taken.get_or_insert_with(HashSet::new);
@@ -197,7 +197,7 @@ pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// A fresh temporary directory for one server.
-pub(crate) fn temp_dir(what: &str) -> anyhow::Result<tempfile::TempDir> {
+pub fn temp_dir(what: &str) -> anyhow::Result<tempfile::TempDir> {
     tempfile::Builder::new()
         .prefix(&format!("patchwave-test-{what}-"))
         .tempdir()
