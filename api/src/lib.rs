@@ -33,6 +33,9 @@ mod dead_letters;
 mod documents;
 mod executions;
 pub mod gateway;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod inventory;
 mod invocations;

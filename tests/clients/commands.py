@@ -153,7 +153,7 @@ def commands_that_do_not_exist_are_said_not_to(world):
     except error as caught:
         assert node in caught.response["Error"]["Message"], caught
     world.refused("InvalidInstanceId", world.ssm.cancel_command, CommandId=sent["CommandId"], InstanceIds=[node])
-    world.refused("InvalidFilterKey", world.raw.list_commands, Filters=[{"key": "Nothing", "value": "x"}])
+    world.refused("ValidationException", world.raw.list_commands, Filters=[{"key": "Nothing", "value": "x"}])
 
 
 def documents_are_listed_described_and_read(world):

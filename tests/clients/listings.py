@@ -15,7 +15,8 @@ PAGES = {
     "describe_maintenance_windows_for_target": (
         lambda lists: {"ResourceType": "INSTANCE", "Targets": lists.target},
         1,
-        100,
+        # SSM names no most.
+        None,
     ),
     "describe_patch_baselines": (lambda lists: {}, 1, 100),
     "describe_patch_groups": (lambda lists: {}, 1, 100),
@@ -97,7 +98,7 @@ def every_list_has_each_item_once_with_the_smallest_pages(world):
     lists, faults = _lists(world), []
     for operation, (arguments, least, most) in PAGES.items():
         small, pages = _items(world.ssm, operation, arguments(lists), least)
-        large, _ = _items(world.ssm, operation, arguments(lists), most)
+        large, _ = _items(world.ssm, operation, arguments(lists), most or 100)
         if len(set(small)) != len(small):
             faults.append(f"{operation}: an item came twice: {small}")
         elif small != large:
@@ -112,7 +113,7 @@ def every_list_has_each_item_once_with_the_smallest_pages(world):
 def every_list_keeps_the_bounds_of_max_results(world):
     lists, faults = _lists(world), []
     for operation, (arguments, least, most) in PAGES.items():
-        for wrong in (least - 1, most + 1):
+        for wrong in (least - 1, most + 1) if most else (least - 1,):
             call = getattr(world.raw, operation)
             try:
                 message = world.refused("ValidationException", call, **arguments(lists), MaxResults=wrong)

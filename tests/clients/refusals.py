@@ -52,6 +52,7 @@ def members_of_another_type_are_refused_with_their_name(world):
         ("DescribeMaintenanceWindows", {"MaxResults": "many"}, "maxResults"),
         ("DescribeMaintenanceWindows", {"Filters": {"Key": "Name"}}, "filters"),
         ("SendCommand", {"DocumentName": "AWS-RunShellScript", "Parameters": {"commands": "true"}}, "parameters"),
+        ("CreatePatchBaseline", {"Name": "name", "ApprovalRules": []}, "approvalRules"),
     ]:
         status, text = world.post(f"AmazonSSM.{operation}", json.dumps(body))
         answer = json.loads(text)
@@ -97,10 +98,10 @@ def names_that_break_databases_are_data_and_nothing_else(world):
     for name in ["'; DROP TABLE windows; --", "%", "_", "\\", "naïve ☃", "a\nb"]:
         baselines = world.ssm.describe_patch_baselines(Filters=[{"Key": "NAME_PREFIX", "Values": [name]}])
         assert baselines["BaselineIdentities"] == [], baselines
-        resource = {"ResourceType": "ManagedInstance", "ResourceId": world.group("canary")[0]}
-        if name.isprintable():
-            world.ssm.add_tags_to_resource(**resource, Tags=[{"Key": "Odd", "Value": name}])
-            assert world.tagged("Odd", name) == [resource["ResourceId"]], name
+    resource = {"ResourceType": "ManagedInstance", "ResourceId": world.group("canary")[0]}
+    for value in ["--", "_", "naïve ñandú", "a/b:c=d+e@f", "日本"]:
+        world.ssm.add_tags_to_resource(**resource, Tags=[{"Key": "Odd", "Value": value}])
+        assert world.tagged("Odd", value) == [resource["ResourceId"]], value
     world.ssm.remove_tags_from_resource(**resource, TagKeys=["Odd"])
     status, text = world.post("AmazonSSM.DescribePatchGroupState", json.dumps({"PatchGroup": "a\0b"}))
     assert status in (200, 400), f"NUL: {status} {text}"

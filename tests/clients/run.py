@@ -20,6 +20,7 @@ import traceback
 import baselines
 import command_line
 import commands
+import constraints
 import listings
 import nodes
 import patches
@@ -29,7 +30,7 @@ import window_runs
 import windows
 from world import World
 
-MODULES = [baselines, windows, window_runs, commands, nodes, patches, listings, refusals, command_line, register]
+MODULES = [baselines, windows, window_runs, commands, nodes, patches, listings, refusals, constraints, command_line, register]
 
 
 def scenarios(wanted):

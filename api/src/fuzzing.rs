@@ -1,0 +1,11 @@
+//! What reads bytes from outside, for the fuzz targets of `tests` alone.
+
+use crate::wire::Request;
+
+/// Reads a request: its `X-Amz-Target`, its body, and the model's constraints.
+///
+/// # Errors
+/// The error's code and message.
+pub fn request(target: &str, body: &[u8]) -> Result<(), (String, String)> {
+    Request::new(target, body).map(drop).map_err(|error| (error.code().to_owned(), error.message().to_owned()))
+}
