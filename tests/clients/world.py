@@ -36,6 +36,8 @@ class World:
         # Whether all scenarios run, so that the last one may judge what was called.
         self.is_whole = is_whole
         self.shapes = Shapes()
+        self.credentials = boto3.Session().get_credentials().get_frozen_credentials()
+        self.http = botocore.httpsession.URLLib3Session(timeout=PATIENCE)
         self.ssm = self.client()
         # Sends what botocore would not: the server has to refuse it by itself.
         self.raw = self.client(parameter_validation=False)
@@ -57,9 +59,8 @@ class World:
         headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target, **dict(headers)}
         request = AWSRequest(method="POST", url=self.endpoint + "/", data=body, headers=headers)
         mark(request.headers)
-        credentials = boto3.Session().get_credentials().get_frozen_credentials()
-        SigV4Auth(credentials, "ssm", REGION).add_auth(request)
-        answer = botocore.httpsession.URLLib3Session(timeout=PATIENCE).send(request.prepare())
+        SigV4Auth(self.credentials, "ssm", REGION).add_auth(request)
+        answer = self.http.send(request.prepare())
         return answer.status_code, answer.content.decode()
 
     def patchwave(self, operation, **members):

@@ -84,10 +84,13 @@ targets! {
     ids_are_read_as_they_are_written: "ids",
     journals_open_whatever_a_crash_left: "journal",
     limits_are_read_or_refused: "limits",
+    logins_come_apart_as_they_were_put_together: "login",
     messages_are_read_by_one_type_at_most: "message",
     systems_are_told_apart_whatever_their_file_holds: "os_release",
+    registrations_bring_no_key_that_nobody_vouches_for: "registration",
     requests_are_read_or_refused_in_words: "request",
     schedules_run_in_order_or_are_refused: "schedule",
+    signatures_are_of_one_message_and_no_other: "signed",
     targets_are_understood_or_refused: "targets",
     versions_have_one_order: "versions",
 }

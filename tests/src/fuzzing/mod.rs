@@ -6,12 +6,14 @@
 //! number of changed ones, in every `make test`.
 
 mod expressions;
+mod identity;
 mod messages;
 mod mutation;
 mod node_files;
 mod requests;
 
 pub use expressions::{baseline, document, limits, schedule, targets, versions};
+pub use identity::{login, registration, signed};
 pub use messages::{ids, message};
 pub use mutation::Mutator;
 pub use node_files::{apt_files, journal, os_release};
@@ -36,10 +38,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ids", run: ids, tries: 4_000 },
     Target { name: "journal", run: journal, tries: 400 },
     Target { name: "limits", run: limits, tries: 10_000 },
+    Target { name: "login", run: login, tries: 10_000 },
     Target { name: "message", run: message, tries: 2_000 },
     Target { name: "os_release", run: os_release, tries: 400 },
+    Target { name: "registration", run: registration, tries: 4_000 },
     Target { name: "request", run: request, tries: 4_000 },
     Target { name: "schedule", run: schedule, tries: 2_000 },
+    Target { name: "signed", run: signed, tries: 4_000 },
     Target { name: "targets", run: targets, tries: 4_000 },
     Target { name: "versions", run: versions, tries: 10_000 },
 ];
