@@ -32,10 +32,10 @@ mod compliance;
 mod dead_letters;
 mod documents;
 mod executions;
-pub mod gateway;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod gateway;
 mod health;
 mod inventory;
 mod invocations;

@@ -1,6 +1,5 @@
 """Run Command: sent, followed, waited for, cancelled."""
 
-import json
 import uuid
 
 from botocore.exceptions import WaiterError
@@ -154,19 +153,3 @@ def commands_that_do_not_exist_are_said_not_to(world):
         assert node in caught.response["Error"]["Message"], caught
     world.refused("InvalidInstanceId", world.ssm.cancel_command, CommandId=sent["CommandId"], InstanceIds=[node])
     world.refused("ValidationException", world.raw.list_commands, Filters=[{"key": "Nothing", "value": "x"}])
-
-
-def documents_are_listed_described_and_read(world):
-    listed = world.ssm.list_documents(Filters=[{"Key": "Owner", "Values": ["Amazon"]}])["DocumentIdentifiers"]
-    assert {"AWS-RunPatchBaseline", SCRIPT} <= {one["Name"] for one in listed}, listed
-    (one,) = world.ssm.list_documents(DocumentFilterList=[{"key": "Name", "value": SCRIPT}])["DocumentIdentifiers"]
-    assert one["Name"] == SCRIPT and "Linux" in one["PlatformTypes"], one
-    described = world.ssm.describe_document(Name="AWS-RunPatchBaseline")["Document"]
-    parameters = {parameter["Name"]: parameter for parameter in described["Parameters"]}
-    assert {"Operation", "RebootOption", "SnapshotId"} <= set(parameters), parameters.keys()
-
-    content = json.loads(world.ssm.get_document(Name=SCRIPT)["Content"])
-    assert content["schemaVersion"] == "2.2" and content["mainSteps"], content
-    for call in (world.ssm.describe_document, world.ssm.get_document):
-        world.refused("InvalidDocument", call, Name="AWS-Nothing")
-        world.refused("InvalidDocumentVersion", call, Name=SCRIPT, DocumentVersion="99")

@@ -1,5 +1,8 @@
 """Paginators: with the smallest pages a list has every item once, and bounds are kept."""
 
+from documents import _content, _create
+from patches import _scan
+
 PAGES = {
     # Operation: the members of the request, the fewest and the most items of a page.
     "describe_instance_information": (lambda lists: {}, 5, 50),
@@ -22,6 +25,7 @@ PAGES = {
     "describe_patch_groups": (lambda lists: {}, 1, 100),
     "list_command_invocations": (lambda lists: {}, 1, 50),
     "list_commands": (lambda lists: {}, 1, 50),
+    "list_document_versions": (lambda lists: {"Name": lists.document}, 1, 50),
     "list_documents": (lambda lists: {}, 1, 50),
 }
 
@@ -33,12 +37,17 @@ ONE_PAGE_WILL_DO = {
     "describe_maintenance_window_execution_task_invocations",
 }
 
+# Paged through by the scenarios that make what is in them.
+ELSEWHERE = {"DescribeActivations", "DescribeMaintenanceWindowSchedule"}
+
 
 class _Lists:
     """Enough of everything for a second page of any list; made once."""
 
     def __init__(self, world):
         self.world = world
+        for _ in range(2):
+            _scan(world, "canary")
         window = world.window(AllowUnassociatedTargets=True)
         self.window = {"WindowId": window}
         self.target = [{"Key": "tag:Ring", "Values": [world.name("nobody")]}]
@@ -64,6 +73,8 @@ class _Lists:
             world.ssm.register_target_with_maintenance_window(
                 WindowId=other, ResourceType="INSTANCE", Targets=self.target
             )
+        self.document = _create(world, "echo one")
+        world.ssm.update_document(Name=self.document, Content=_content("echo two"))
         for number in range(12):
             execution = world.patchwave("StartMaintenanceWindow", WindowId=window)["WindowExecutionId"]
             self.execution = {"WindowExecutionId": execution}
@@ -146,6 +157,6 @@ def paginators_of_boto3_are_all_tried(world):
     """What boto3 can page through and the server serves is in the list above."""
     from register import SERVED
 
-    tried = {world.ssm.meta.method_to_api_mapping[name] for name in PAGES} | {"DescribeMaintenanceWindowSchedule"}
+    tried = {world.ssm.meta.method_to_api_mapping[name] for name in PAGES} | ELSEWHERE
     can = {api for name, api in world.ssm.meta.method_to_api_mapping.items() if world.ssm.can_paginate(name)}
     assert (can & SERVED) - tried == set(), f"without a scenario: {sorted((can & SERVED) - tried)}"

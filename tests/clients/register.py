@@ -2,9 +2,11 @@
 
 SERVED = set(
     """
-    AddTagsToResource CancelCommand CancelMaintenanceWindowExecution CreateMaintenanceWindow CreatePatchBaseline
+    AddTagsToResource CancelCommand CancelMaintenanceWindowExecution CreateActivation CreateDocument CreateMaintenanceWindow
+    CreatePatchBaseline DeleteActivation DeleteDocument DeregisterManagedInstance DescribeActivations
     DeleteMaintenanceWindow DeletePatchBaseline DeregisterPatchBaselineForPatchGroup
     DeregisterTargetFromMaintenanceWindow DeregisterTaskFromMaintenanceWindow DescribeDocument
+    DescribeDocumentPermission
     DescribeInstanceInformation DescribeInstancePatches DescribeInstancePatchStates
     DescribeInstancePatchStatesForPatchGroup DescribeMaintenanceWindowExecutions
     DescribeMaintenanceWindowExecutionTaskInvocations DescribeMaintenanceWindowExecutionTasks
@@ -13,8 +15,9 @@ SERVED = set(
     DescribePatchGroupState GetCommandInvocation GetDefaultPatchBaseline GetDocument GetMaintenanceWindow
     GetMaintenanceWindowExecution GetMaintenanceWindowExecutionTask GetMaintenanceWindowExecutionTaskInvocation
     GetMaintenanceWindowTask GetPatchBaseline GetPatchBaselineForPatchGroup ListCommandInvocations ListCommands
-    ListDocuments ListTagsForResource RegisterDefaultPatchBaseline RegisterPatchBaselineForPatchGroup
+    ListDocuments ListDocumentVersions ListTagsForResource ModifyDocumentPermission RegisterDefaultPatchBaseline RegisterPatchBaselineForPatchGroup
     RegisterTargetWithMaintenanceWindow RegisterTaskWithMaintenanceWindow RemoveTagsFromResource SendCommand
+    UpdateDocument UpdateDocumentDefaultVersion UpdateManagedInstanceRole
     UpdateMaintenanceWindow UpdateMaintenanceWindowTarget UpdateMaintenanceWindowTask UpdatePatchBaseline
     """.split()
 )

@@ -69,11 +69,15 @@ class World:
         assert status == 200, f"{operation} was answered {status}: {text}"
         return json.loads(text)
 
-    def aws(self, *words, fails=False):
+    def aws(self, *words, fails=False, key=None):
         """Runs `aws ssm …`; returns what it printed as JSON, or with `fails` its complaint."""
+        environment = dict(os.environ)
+        if key:
+            environment["AWS_ACCESS_KEY_ID"] = key["AccessKeyId"]
+            environment["AWS_SECRET_ACCESS_KEY"] = key["SecretAccessKey"]
         command = [sys.executable, "-m", "awscli", "ssm", *words]
         command += ["--endpoint-url", self.endpoint, "--region", REGION, "--output", "json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
         if fails:
             assert done.returncode != 0, f"{words} succeeded: {done.stdout}"
             return done.stderr

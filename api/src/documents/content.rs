@@ -6,6 +6,16 @@ use serde_json::Value;
 use super::hash_of;
 use crate::wire::Error;
 
+/// Nodes that aliases may stand for. A document has no use for many, and a few lines of nested
+/// aliases otherwise stand for a million of them, which cost a second or more to read.
+const ALIASED_NODES_MAX: usize = 10_000;
+
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIASED_NODES_MAX },
+    }
+}
+
 /// A content that was accepted.
 pub(super) struct Content {
     pub(super) text: String,
@@ -28,7 +38,7 @@ impl Content {
         let invalid = |message: String| Error::new("InvalidDocumentContent", message);
         let json: Value = match format {
             "JSON" => serde_json::from_str(&text).map_err(|error| invalid(format!("Content is not JSON: {error}")))?,
-            "YAML" => serde_saphyr::from_str(&text).map_err(|error| {
+            "YAML" => serde_saphyr::from_str_with_options(&text, yaml_options()).map_err(|error| {
                 // The rest of the message quotes the content.
                 let why = error.to_string().lines().next().unwrap_or_default().to_owned();
                 invalid(format!("Content is not YAML that is understood: {why}"))
@@ -61,5 +71,22 @@ pub(super) fn in_format(text: &str, format: &str, json: &Value, wanted: &str) ->
             Error::internal(patchwave_platform::Class::Rejected, "the content cannot be written as YAML", error)
         }),
         other => Err(Error::validation(format!("DocumentFormat is `{other}`; allowed are JSON and YAML"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Content;
+
+    #[test]
+    fn a_few_lines_that_stand_for_a_million_are_refused() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..7 {
+            let inner = vec![format!("*a{}", level - 1); 8].join(", ");
+            text.push_str(&format!("a{level}: &a{level} [{inner}]\n"));
+        }
+        let error = Content::read(text, Some("YAML")).err().expect("it is refused");
+        assert_eq!(error.code(), "InvalidDocumentContent");
+        assert!(error.message().contains("alias"), "{}", error.message());
     }
 }

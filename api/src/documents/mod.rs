@@ -27,6 +27,12 @@ pub(crate) use permissions::{describe_permission, modify_permission};
 pub(crate) use read::{describe, get};
 pub(crate) use update::{set_default, update};
 
+/// Whether a content would be stored.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn check_content(text: &str, format: &str) -> Result<(), Error> {
+    content::Content::read(text.to_owned(), Some(format)).map(drop)
+}
+
 /// The name of a document as requests give it: bare, or at the end of an ARN.
 pub(crate) fn bare_name(name: &str) -> &str {
     if name.starts_with("arn:") { name.rsplit('/').next().unwrap_or_default() } else { name }

@@ -1,6 +1,6 @@
 //! What a document says of its parameters, and whether values are within it.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use super::content::{ContentError, Reader};
@@ -38,6 +38,10 @@ impl ParameterType {
         Self::ALL.iter().find(|(_, one)| *one == self).map_or("", |(name, _)| name)
     }
 }
+
+/// Bytes of a pattern once it is compiled: a few characters with nested repetitions ask for
+/// ten megabytes and a second of work. Enough for a hundred letters of any script.
+const PATTERN_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// A parameter of a document.
 #[derive(Debug, Clone)]
@@ -102,10 +106,13 @@ impl ParameterDefinition {
             None => None,
             Some(pattern) => {
                 let text = pattern.text()?;
-                let compiled = Regex::new(&format!("^(?:{text})$")).map_err(|error| {
-                    let why = error.to_string().lines().last().unwrap_or_default().to_owned();
-                    pattern.fault(format!("`{text}` is no regular expression that is known here: {why}"))
-                })?;
+                let compiled = RegexBuilder::new(&format!("^(?:{text})$"))
+                    .size_limit(PATTERN_BYTES_MAX)
+                    .build()
+                    .map_err(|error| {
+                        let why = error.to_string().lines().last().unwrap_or_default().to_owned();
+                        pattern.fault(format!("`{text}` is no regular expression that is known here: {why}"))
+                    })?;
                 Some((text.to_owned(), compiled))
             }
         };

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use patchwave_api::fuzzing;
 use patchwave_engine::baseline::{AvailableVersion, InstalledPackage, NodeProfile, evaluate, glob_matches, validate};
-use patchwave_engine::documents::{Parameters, execution_seconds, render};
+use patchwave_engine::documents::{Definition, ParameterType, Parameters, execution_seconds, render, render_own};
 use patchwave_engine::limits::Limit;
 use patchwave_engine::schedule::{GapPolicy, Schedule, WindowSchedule, WindowScheduleSpec};
 use patchwave_engine::targets::{ResourceGroup, ResourceGroups, TargetNode, TargetSpec};
 use patchwave_engine::versions::{deb, rpm};
 use patchwave_schemas::NodeId;
 use patchwave_schemas::baseline::BaselineRules;
+use patchwave_schemas::command::Action;
 use patchwave_schemas::event;
 use patchwave_schemas::node::OperatingSystem;
 
@@ -179,5 +181,37 @@ pub fn document(data: &[u8]) {
     match render(name, None, &parameters) {
         Ok(document) => assert!(execution_seconds(&document) > 0, "{name} would have no time"),
         Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// The content of a document of an operator's own: JSON where it begins so, else YAML.
+///
+/// What is refused is refused in words. What is taken runs, and no text that a command is given
+/// for a parameter becomes part of a script, unless its type says that it *is* the script.
+///
+/// # Panics
+/// When that does not hold.
+pub fn content(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let format = if text.trim_start().starts_with('{') { "JSON" } else { "YAML" };
+    if let Err((code, message)) = fuzzing::content(text, format) {
+        return assert!(!message.is_empty(), "{code} says nothing");
+    }
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(text) else { return };
+    let definition = Definition::parse(&json).expect("it was taken a moment ago");
+    let hostile = "';$(hostile)#";
+    let given: Parameters = definition
+        .parameters
+        .iter()
+        .filter(|parameter| parameter.kind != ParameterType::StringList)
+        .map(|parameter| (parameter.name.clone(), vec![hostile.to_owned()]))
+        .collect();
+    if let Ok(document) = render_own(&definition, "own", "1", text.len(), &given) {
+        for step in &document.steps {
+            if let Action::RunShellScript { commands, .. } = &step.action {
+                let holds = |line: &String| line.contains(hostile) && !text.contains("hostile");
+                assert!(!commands.iter().any(holds), "a parameter became a command: {commands:?}");
+            }
+        }
     }
 }

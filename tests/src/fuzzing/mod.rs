@@ -12,7 +12,7 @@ mod mutation;
 mod node_files;
 mod requests;
 
-pub use expressions::{baseline, document, limits, schedule, targets, versions};
+pub use expressions::{baseline, content, document, limits, schedule, targets, versions};
 pub use identity::{login, registration, signed};
 pub use messages::{ids, message};
 pub use mutation::Mutator;
@@ -34,6 +34,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "apt_files", run: apt_files, tries: 400 },
     Target { name: "baseline", run: baseline, tries: 2_000 },
+    Target { name: "content", run: content, tries: 1_000 },
     Target { name: "document", run: document, tries: 4_000 },
     Target { name: "ids", run: ids, tries: 4_000 },
     Target { name: "journal", run: journal, tries: 400 },
