@@ -127,6 +127,12 @@ impl Store {
             Dialect::Sqlite => {
                 // A file does not hang up, and asking costs a trip to SQLite's thread each time.
                 options = options.max_connections(SQLITE_CONNECTIONS).test_before_acquire(false);
+                // A commit that fails because the disk is full has been rolled back by SQLite itself,
+                // which the driver does not notice: it would refuse every transaction on that
+                // connection from then on.
+                options = options.before_acquire(|connection, _| {
+                    Box::pin(async move { Ok(!sqlx::Connection::is_in_transaction(connection)) })
+                });
                 options = options.after_connect(move |connection, _| {
                     Box::pin(async move {
                         let pragmas = match durability {

@@ -233,3 +233,19 @@ async fn a_store_answers_to_a_ping_until_it_is_closed(place: Place) {
     let error = store.ping().await.unwrap_err();
     assert_eq!(error.class(), patchwave_platform::Class::Transient);
 }
+
+/// SQLite rolls a transaction back by itself when its commit meets a full disk; a driver that does
+/// not notice takes that connection for one in a transaction, and refuses the next one for ever.
+#[tokio::test]
+async fn a_transaction_that_sqlite_rolled_back_itself_holds_up_no_other() {
+    let place = Place::sqlite();
+    let store = place.open().await;
+    for _ in 0..6 {
+        let mut tx = store.begin().await.unwrap();
+        // Behind the driver's back, as SQLite does it.
+        sqlx::query("ROLLBACK").execute(tx.connection()).await.unwrap();
+        assert!(tx.commit().await.is_err(), "there was nothing to commit");
+    }
+    connect(&store, &[hello(1, "a", &[])], at(0)).await;
+    assert!(store.node(&node(1)).await.unwrap().is_some());
+}

@@ -89,7 +89,15 @@ impl Storage {
             // A confirmed message survives a power cut.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        // A commit that fails because the disk is full has been rolled back by SQLite itself, which the
+        // driver does not notice: it would refuse every transaction on that connection from then on.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .before_acquire(|connection, _| {
+                Box::pin(async move { Ok(!sqlx::Connection::is_in_transaction(connection)) })
+            })
+            .connect_with(options)
+            .await?;
         sqlx::raw_sql(TABLE).execute(&pool).await?;
         let next_id = load(&pool, queues).await?;
         let (jobs, waiting) = mpsc::unbounded_channel();
