@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 
+import access
 import activations
 import baselines
 import command_line
@@ -32,7 +33,7 @@ import window_runs
 import windows
 from world import World
 
-MODULES = [baselines, windows, window_runs, commands, documents, nodes, activations, patches, listings, refusals, constraints, command_line, register]
+MODULES = [access, baselines, windows, window_runs, commands, documents, nodes, activations, patches, listings, refusals, constraints, command_line, register]
 
 
 def scenarios(wanted, without):

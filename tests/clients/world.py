@@ -44,8 +44,9 @@ class World:
         self.model = self.ssm.meta.service_model
 
     def client(self, **options):
-        """A client that tries once: a retry would hide what is wrong."""
-        config = Config(retries={"total_max_attempts": 1}, read_timeout=PATIENCE, **options)
+        """A client that tries again as SDKs do: the same change signed twice in one second has one
+        signature, is refused the second time as throttled, and is signed anew."""
+        config = Config(retries={"mode": "standard", "total_max_attempts": 8}, read_timeout=PATIENCE, **options)
         client = boto3.client("ssm", endpoint_url=self.endpoint, region_name=REGION, config=config)
         # boto3 signs whole seconds, and the server makes a change once with a signature: two equal
         # changes of one second are told apart by what is signed with them. With retries, which this
@@ -66,6 +67,10 @@ class World:
     def patchwave(self, operation, **members):
         """Calls an operation of Patchwave's own, which boto3 does not know."""
         status, text = self.post(f"Patchwave.{operation}", json.dumps(members))
+        if status == 400 and '"ThrottlingException"' in text:
+            # Signed in the same second as the same change before.
+            time.sleep(1.1)
+            status, text = self.post(f"Patchwave.{operation}", json.dumps(members))
         assert status == 200, f"{operation} was answered {status}: {text}"
         return json.loads(text)
 

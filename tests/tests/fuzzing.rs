@@ -100,6 +100,7 @@ targets! {
     requests_are_read_or_refused_in_words: "request",
     schedules_run_in_order_or_are_refused: "schedule",
     signatures_are_of_one_message_and_no_other: "signed",
+    nothing_is_accepted_that_nobody_signed: "sigv4",
     targets_are_understood_or_refused: "targets",
     versions_have_one_order: "versions",
 }

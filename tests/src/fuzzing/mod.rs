@@ -17,7 +17,7 @@ pub use identity::{login, registration, signed};
 pub use messages::{ids, message};
 pub use mutation::Mutator;
 pub use node_files::{apt_files, journal, os_release};
-pub use requests::request;
+pub use requests::{request, sigv4};
 
 /// Something that reads bytes from outside.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "request", run: request, tries: 4_000 },
     Target { name: "schedule", run: schedule, tries: 2_000 },
     Target { name: "signed", run: signed, tries: 4_000 },
+    Target { name: "sigv4", run: sigv4, tries: 10_000 },
     Target { name: "targets", run: targets, tries: 4_000 },
     Target { name: "versions", run: versions, tries: 10_000 },
 ];
