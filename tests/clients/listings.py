@@ -38,7 +38,19 @@ ONE_PAGE_WILL_DO = {
 }
 
 # Paged through by the scenarios that make what is in them.
-ELSEWHERE = {"DescribeActivations", "DescribeMaintenanceWindowSchedule"}
+ELSEWHERE = {
+    "DescribeActivations",
+    "DescribeAvailablePatches",
+    "DescribeEffectivePatchesForPatchBaseline",
+    "DescribeInstanceProperties",
+    "DescribeMaintenanceWindowSchedule",
+    "DescribePatchProperties",
+    "GetInventory",
+    "GetInventorySchema",
+    "ListComplianceItems",
+    "ListComplianceSummaries",
+    "ListResourceComplianceSummaries",
+}
 
 
 class _Lists:

@@ -74,3 +74,9 @@ def tags_keep_to_ssms_limits(world):
         except error:
             continue
         raise AssertionError(f"{call.__name__} answered {answer}")
+
+
+def properties_of_nodes_are_paged_like_the_nodes_themselves(world):
+    pages = world.ssm.get_paginator("describe_instance_properties").paginate(PaginationConfig={"PageSize": 5})
+    properties = [node["InstanceId"] for page in pages for node in page["InstanceProperties"]]
+    assert len(properties) == len(set(properties)) == world.nodes + 1, properties

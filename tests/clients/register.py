@@ -2,6 +2,10 @@
 
 SERVED = set(
     """
+    DeleteInventory DescribeAvailablePatches DescribeEffectivePatchesForPatchBaseline DescribeInstanceProperties
+    DescribePatchProperties GetInventory GetInventorySchema GetServiceSetting ListComplianceItems
+    ListComplianceSummaries ListInventoryEntries ListResourceComplianceSummaries PutComplianceItems PutInventory
+    ResetServiceSetting UpdateServiceSetting
     AddTagsToResource CancelCommand CancelMaintenanceWindowExecution CreateActivation CreateDocument CreateMaintenanceWindow
     CreatePatchBaseline DeleteActivation DeleteDocument DeregisterManagedInstance DescribeActivations
     DeleteMaintenanceWindow DeletePatchBaseline DeregisterPatchBaselineForPatchGroup

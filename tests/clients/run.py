@@ -29,11 +29,12 @@ import nodes
 import patches
 import refusals
 import register
+import reports
 import window_runs
 import windows
 from world import World
 
-MODULES = [access, baselines, windows, window_runs, commands, documents, nodes, activations, patches, listings, refusals, constraints, command_line, register]
+MODULES = [access, baselines, windows, window_runs, commands, documents, nodes, activations, patches, reports, listings, refusals, constraints, command_line, register]
 
 
 def scenarios(wanted, without):
