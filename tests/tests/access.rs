@@ -27,7 +27,7 @@ fn text(output: &Output) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn first_start_makes_a_key_and_everything_else_follows_from_it() {
     let directory = temp_dir("access").unwrap();
-    let port = free_port(None).unwrap();
+    let port = free_port().unwrap();
     let listen = format!("127.0.0.1:{port}");
     let endpoint = format!("http://{listen}");
     let here = directory.path();

@@ -13,7 +13,7 @@ mod redis;
 mod shared;
 
 pub use postgres::Postgres;
-pub use process::{free_port, run_under_temp_dir, temp_dir};
+pub use process::{run_under_temp_dir, temp_dir};
 pub use rabbit::Rabbit;
 pub use redis::Redis;
 pub use shared::{AMQP_URL, POSTGRES_URL, REDIS_URL, Shared, shared};

@@ -151,7 +151,7 @@ pub(super) fn send_signal(pid: u32, signal: libc::c_int) {
 /// A loopback port that nobody listens on, `also` included (for servers with a second listener).
 ///
 /// Below the ephemeral range, so that no outgoing connection takes it while its server restarts.
-pub fn free_port(also: Option<u16>) -> anyhow::Result<u16> {
+pub(crate) fn free_port(also: Option<u16>) -> anyhow::Result<u16> {
     static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     let taken = taken.get_or_insert_with(HashSet::new);
