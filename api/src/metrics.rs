@@ -37,7 +37,8 @@ pub(crate) async fn handle(State(api): State<Api>) -> Response {
             depths.push((queue.name(), depth));
         }
     }
-    ([(CONTENT_TYPE, TEXT_FORMAT)], render(&figures, &refused, link_up, &depths) + &gate(api.gate.totals())).into_response()
+    ([(CONTENT_TYPE, TEXT_FORMAT)], render(&figures, &refused, link_up, &depths) + &gate(api.gate.totals()))
+        .into_response()
 }
 
 /// What this process has turned away.

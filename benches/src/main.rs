@@ -14,6 +14,7 @@ mod cases;
 mod figures;
 mod fleet;
 mod program;
+mod read;
 mod signed;
 
 use figures::{Figures, say};
@@ -55,6 +56,8 @@ enum Case {
     Embedded,
     /// 10,000 signed commands against as many unsigned ones
     Signed,
+    /// Pages of a listing of 100,000 nodes
+    Read,
 }
 
 /// Parts that run in a process of their own.
@@ -132,6 +135,9 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
     if wanted(Case::Signed) {
         signed::cost(&mut figures, if options.quick { 1_000 } else { 10_000 }, repeats).await?;
+    }
+    if wanted(Case::Read) && (!options.quick || !options.only.is_empty()) {
+        read::pages(&mut figures, 100_000, repeats).await?;
     }
     figures.finish()
 }

@@ -12,4 +12,5 @@ mod offline;
 mod registered;
 mod rollouts;
 mod this_machine;
+mod whole_life;
 mod window;
