@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use patchwave_platform::telemetry::error_chain;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -108,6 +109,11 @@ pub async fn serve(
     serving: Serving,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
+    // Cutting entries off at the log's end shows only beside a head that was noted elsewhere: here.
+    match api.store.audit_head().await {
+        Ok(head) => tracing::info!(audit.seq = head.seq, audit.mac = head.mac, "the audit log ends here"),
+        Err(error) => tracing::warn!(error = %error_chain(&error), "the audit log's end could not be read"),
+    }
     api.stop = stop.clone();
     api.encrypted = serving.tls.is_some();
     let routes = router(api).merge(serving.beside.clone());

@@ -44,9 +44,7 @@ pub fn nodes(config: &InProcessNodes, state_dir: &Path) -> anyhow::Result<Vec<Ag
     if let Some(local) = &config.local {
         let id = local.id.clone().map_or_else(|| identity::node_id(state_dir), Ok)?;
         if local.may_install {
-            warn!(
-                "this machine takes every command, and the api asks nobody who they are: whoever reaches it commands this machine"
-            );
+            warn!("this machine takes every command: whoever has an access key that may send commands commands it");
         }
         info!(node.id = %id, may_install = local.may_install, "this machine is a node");
         nodes.push(this_machine(id, local.tags.clone(), Policy::scan_only(!local.may_install), state_dir)?);
