@@ -176,7 +176,7 @@ impl ItemCounts {
 mod tests {
     use patchwave_schemas::baseline::{ComplianceLevel as Level, PatchRecord, PatchState as State};
 
-    use super::{PatchCounts, overall_severity, summarise};
+    use super::{ItemCounts, PatchCounts, overall_severity, summarise};
 
     fn patch(state: State, level: Level, classification: &str) -> PatchRecord {
         PatchRecord {
@@ -249,12 +249,12 @@ mod tests {
     #[test]
     fn items_are_counted_by_status_and_severity() {
         let mut counts = ItemCounts::default();
-        assert_eq!((counts.is_compliant(), counts.overall_severity()), (true, ComplianceLevel::Unspecified));
-        counts.add(ComplianceLevel::Critical, true);
-        counts.add(ComplianceLevel::Low, false);
-        counts.add(ComplianceLevel::Medium, false);
-        counts.add(ComplianceLevel::Low, false);
-        assert_eq!((counts.is_compliant(), counts.overall_severity()), (false, ComplianceLevel::Medium));
+        assert_eq!((counts.is_compliant(), counts.overall_severity()), (true, Level::Unspecified));
+        counts.add(Level::Critical, true);
+        counts.add(Level::Low, false);
+        counts.add(Level::Medium, false);
+        counts.add(Level::Low, false);
+        assert_eq!((counts.is_compliant(), counts.overall_severity()), (false, Level::Medium));
         assert_eq!((counts.compliant.total(), counts.non_compliant.total(), counts.non_compliant.low_count), (1, 3, 2));
     }
 }

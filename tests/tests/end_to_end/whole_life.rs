@@ -65,7 +65,7 @@ async fn a_machine_registers_works_over_a_rotation_of_keys_and_is_cut_off() {
 
     let arguments = ["--state-dir", &state, "--reconnect-max-seconds", "2", "--reboot-command", ""];
     let agent = Program::start("patchwave-agent", arguments, system.directory(), "agent").unwrap();
-    assert_eq!(system.online(1, "Patch Group=canary").await, [node.clone()]);
+    assert_eq!(system.online(1, "Patch Group=canary").await, std::slice::from_ref(&node));
     works(&system, &node, "first").await;
 
     // The new key signs at once, which it never does unless it is told to: the node asks for it.
