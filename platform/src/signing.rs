@@ -161,10 +161,12 @@ impl Signer {
     }
 }
 
-/// The key that signs at an instant: the latest one whose time has come.
+/// The key that signs at an instant: the latest one whose time has come. Of two that began together
+/// it is the one that is not being retired, which is the newer one.
 #[must_use]
 pub fn current(keys: &[StoredKey], now: Timestamp) -> Option<&StoredKey> {
-    keys.iter().filter(|key| key.signs_from <= now && key.is_valid(now)).max_by_key(|key| key.signs_from)
+    let may_sign = keys.iter().filter(|key| key.signs_from <= now && key.is_valid(now));
+    may_sign.max_by_key(|key| (key.signs_from, key.retires_at.is_none()))
 }
 
 /// Every key as nodes see it.
@@ -196,7 +198,8 @@ pub async fn rotate(
 ) -> Result<StoredKey, SigningError> {
     let keys = tx.lock_signing_keys().await?;
     let signs_from = later(now, signs_after);
-    let endorser = keys.iter().filter(|key| key.is_valid(now)).max_by_key(|key| key.signs_from);
+    let endorser =
+        keys.iter().filter(|key| key.is_valid(now)).max_by_key(|key| (key.signs_from, key.retires_at.is_none()));
     let new = new_key(master, endorser, signs_from, now)?;
     tx.add_signing_key(&new).await?;
     let retires_at = later(signs_from, retires_after);

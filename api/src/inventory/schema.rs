@@ -105,6 +105,6 @@ pub(crate) async fn schemas(api: &Api, request: &Request) -> Result<Value, Error
 }
 
 fn view(name: &str, version: &str, attributes: impl Iterator<Item = String>) -> Value {
-    let attributes: Vec<Value> = attributes.map(|name| json!({ "Name": name, "DataType": "STRING" })).collect();
+    let attributes: Vec<Value> = attributes.map(|name| json!({ "Name": name, "DataType": "string" })).collect();
     json!({ "TypeName": name, "Version": version, "Attributes": attributes })
 }

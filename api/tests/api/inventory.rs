@@ -58,7 +58,7 @@ async fn nodes_are_found_by_what_was_put_and_by_what_agents_say() {
     assert_eq!(api.ok("ListInventoryEntries", none).await["Entries"], json!([]));
 
     let schemas = api.ok("GetInventorySchema", json!({ "TypeName": "Custom" })).await["Schemas"].clone();
-    assert_eq!(schemas[0]["Attributes"][1], json!({ "Name": "Unit", "DataType": "STRING" }));
+    assert_eq!(schemas[0]["Attributes"][1], json!({ "Name": "Unit", "DataType": "string" }));
 }
 
 #[tokio::test]
