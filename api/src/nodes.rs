@@ -1,6 +1,7 @@
 //! DescribeInstanceInformation, and finding nodes by filters.
 
 use jiff::{SignedDuration, Timestamp};
+use patchwave_platform::launch::SILENT_FOR;
 use patchwave_platform::store::baselines::os_name;
 use patchwave_platform::store::identities::Identity;
 use patchwave_platform::store::nodes::Node;
@@ -14,8 +15,6 @@ use crate::Api;
 use crate::auth::Caller;
 use crate::wire::{Comparison, Error, Filter, Paging, Request, epoch, present};
 
-/// Silence after which a node counts as lost: three heartbeats of five minutes.
-const SILENT_FOR: SignedDuration = SignedDuration::from_mins(15);
 /// Silence after which nobody expects it back soon: SSM keeps histories that long.
 const INACTIVE_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Rows read at a time while looking for nodes that pass the filters.
