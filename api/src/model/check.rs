@@ -33,8 +33,16 @@ struct Walk<'m> {
 }
 
 impl Walk<'_> {
+    /// Whether nothing more would be told.
+    fn is_done(&self) -> bool {
+        self.checks.is_full() || self.mistyped.is_some()
+    }
+
     fn members(&mut self, known: &Members, given: &Map<String, Value>, path: &str, hidden: bool) {
         for member in &known.0 {
+            if self.is_done() {
+                return;
+            }
             let path = below(path, &lower_camel(&member.name));
             match given.get(&member.name) {
                 None | Some(Value::Null) if member.required => {
@@ -53,11 +61,16 @@ impl Walk<'_> {
             (Kind::Members(known), Value::Object(given)) => self.members(known, given, path, hidden),
             (Kind::List(item), Value::Array(items)) => {
                 self.constraints(shape, value, path, hidden);
-                self.items(item, items, value, path, hidden);
+                // Of a list that is too long the items are not looked at: they may be a million.
+                if !is_above(shape.max, items.len()) {
+                    self.items(item, items, value, path, hidden);
+                }
             }
             (Kind::Map(key, item), Value::Object(entries)) => {
                 self.constraints(shape, value, path, hidden);
-                self.entries(key, item, entries, value, path, hidden);
+                if !is_above(shape.max, entries.len()) {
+                    self.entries(key, item, entries, value, path, hidden);
+                }
             }
             (Kind::Type(scalar), _) if scalar.takes(value) => self.constraints(shape, value, path, hidden),
             _ => self.mistyped(shape, value, path),
@@ -70,6 +83,9 @@ impl Walk<'_> {
         let hidden = hidden || shape.sensitive;
         let mut told = String::new();
         for (index, item) in items.iter().enumerate() {
+            if self.is_done() {
+                return;
+            }
             let path = format!("{path}.{}.member", index + 1);
             match (&shape.kind, item) {
                 (_, Value::Null) => {
@@ -92,6 +108,9 @@ impl Walk<'_> {
         let hidden = hidden || keys.sensitive || items.sensitive;
         let mut told = [String::new(), String::new()];
         for (key, item) in entries {
+            if self.is_done() {
+                return;
+            }
             if told[0].is_empty() {
                 told[0] = broken(keys, &Value::String(key.clone())).join(", ");
             }
@@ -128,7 +147,7 @@ impl Walk<'_> {
 }
 
 impl Scalar {
-    fn takes(self, value: &Value) -> bool {
+    pub(super) fn takes(self, value: &Value) -> bool {
         match self {
             Self::Text | Self::Blob => value.is_string(),
             Self::Integer => value.as_i64().is_some(),
@@ -238,7 +257,13 @@ fn wanted(shape: &Shape) -> &'static str {
     }
 }
 
+fn is_above(most: Option<i64>, count: usize) -> bool {
+    most.is_some_and(|most| usize::try_from(most).is_ok_and(|most| count > most))
+}
+
+/// The path of a member or of a map's entry, whose key may be of any length.
 fn below(path: &str, member: &str) -> String {
+    let member = member.char_indices().nth(SHOWN_CHARS_MAX).map_or(member, |(end, _)| &member[..end]);
     if path.is_empty() { member.to_owned() } else { format!("{path}.{member}") }
 }
 

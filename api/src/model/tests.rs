@@ -64,6 +64,20 @@ fn lengths_ranges_patterns_and_words_are_told_all_at_once() {
 }
 
 #[test]
+fn a_request_full_of_faults_is_refused_in_few_words() {
+    let empty = vec![json!({}); 300_000];
+    let many = told("DescribeInstanceInformation", json!({ "Filters": empty }));
+    assert!(many.starts_with("ValidationException: 20 validation errors detected: "), "{}", many.len());
+    assert!(many.ends_with("what follows was not looked at") && many.len() < 10_000, "{}", many.len());
+    // The fault of a list that is too long is its length, whatever is in it.
+    let targets = told("SendCommand", json!({ "DocumentName": "own", "Targets": empty }));
+    let longest = "Member must have length less than or equal to 5";
+    assert!(targets.starts_with("ValidationException: 1 validation error") && targets.ends_with(longest), "{targets}");
+    let key = json!({ "DocumentName": "own", "Parameters": { "k".repeat(1 << 20): [null] } });
+    assert!(told("SendCommand", key).len() < 2_000);
+}
+
+#[test]
 fn lists_and_maps_are_told_of_their_size_and_their_entries() {
     let many: Vec<String> = (0..51).map(|number| format!("mi-{number:017}")).collect();
     let message = told("DescribeInstancePatchStates", json!({ "InstanceIds": many }));

@@ -6,7 +6,10 @@ use std::str::FromStr;
 
 use super::Error;
 
-/// Collects what is wrong with a request, so that all of it is told at once.
+/// Faults that are told at most. A request of a megabyte may have a million.
+const FAULTS_MAX: usize = 20;
+
+/// Collects what is wrong with a request, so that all of it is told at once, up to a number.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     faults: Vec<String>,
@@ -24,14 +27,24 @@ pub(crate) enum Shown<'a> {
 }
 
 impl Checks {
+    /// Whether as many faults are recorded as are told; further ones are passed over.
+    pub(crate) fn is_full(&self) -> bool {
+        self.faults.len() >= FAULTS_MAX
+    }
+
     /// Records a value that a constraint refuses. `field` is SSM's member path, lower camel case.
     pub(crate) fn refuse(&mut self, field: &str, value: impl Display, constraint: impl Display) {
-        self.faults.push(format!("Value '{value}' at '{field}' failed to satisfy constraint: {constraint}"));
+        if !self.is_full() {
+            self.faults.push(format!("Value '{value}' at '{field}' failed to satisfy constraint: {constraint}"));
+        }
     }
 
     /// Records a value that is repeated as it is given here: without quotes for a member that is
     /// not there, not at all for one that must not be shown.
     pub(crate) fn refuse_shown(&mut self, field: &str, value: Shown<'_>, constraint: impl Display) {
+        if self.is_full() {
+            return;
+        }
         let value = match value {
             Shown::Absent => " null".to_owned(),
             Shown::Hidden => String::new(),
@@ -54,9 +67,9 @@ impl Checks {
         if self.faults.is_empty() {
             return Ok(());
         }
-        let count = self.faults.len();
+        let (count, rest) = (self.faults.len(), if self.is_full() { "; what follows was not looked at" } else { "" });
         let noun = if count == 1 { "error" } else { "errors" };
-        Err(Error::validation(format!("{count} validation {noun} detected: {}", self.faults.join("; "))))
+        Err(Error::validation(format!("{count} validation {noun} detected: {}{rest}", self.faults.join("; "))))
     }
 }
 
