@@ -13,15 +13,16 @@ use patchwave_platform::audit::{Entry, Outcome, value_mac};
 use patchwave_platform::secrets::MasterKey;
 use serde_json::{Map, Value, json};
 
+use crate::auth::Caller;
 use crate::wire::{Error, Request};
-use crate::{Api, operations};
+use crate::{Api, model, operations};
 
 /// Longest time a request may take. What it was doing then is undone or done; the log says so.
 const ANSWER_WITHIN: Duration = Duration::from_secs(55);
 /// Tries to record what came of a change.
 const RECORD_TRIES: u32 = 5;
-/// Parameters of documents that say what is done and hold no secrets; of others a MAC is kept.
-const PLAIN_PARAMETERS: [&str; 3] = ["Operation", "RebootOption", "SnapshotId"];
+/// Characters of a refusal that are kept.
+const MESSAGE_CHARS_MAX: usize = 500;
 /// Members that name what a request is about, the most telling first.
 const SUBJECTS: [&str; 18] = [
     "WindowTaskId",
@@ -47,21 +48,18 @@ const SUBJECTS: [&str; 18] = [
 /// Answers a request if its caller may, and records it if it changes something.
 pub(crate) async fn answer(api: &Api, mut request: Request) -> Result<Value, Error> {
     let class = operations::class(&request)?;
-    let caller = request.caller();
-    if let Err(denied) = permit(caller.role, caller.policy.is_some(), class) {
-        let message =
-            format!("access key {} is not allowed to call {}: {denied}", caller.access_key_id, request.operation());
-        let error = Error::new("AccessDeniedException", message);
-        if let Some(unrecorded) = api.gate.may_record() {
-            let mut entry = entry_of(&request, json!({ "UnrecordedBefore": unrecorded }), Outcome::Denied);
-            entry.subject = subject(&request, &Value::Null);
-            api.store.audit(&api.master_key, &entry).await?;
-        }
-        return Err(error);
-    }
+    let about = subject(&request, &Value::Null);
+    permitted(api, request.caller(), class, request.operation(), &about).await?;
     request.check()?;
     if !class.changes() {
-        return within(operations::dispatch(api, &request)).await;
+        let answer = within(operations::dispatch(api, &request)).await;
+        // What a handler refuses by the caller's policy is as much a refusal as one by its class.
+        if let Err(error) = &answer
+            && error.code() == "AccessDeniedException"
+        {
+            denied(api, request.caller(), request.operation(), &about).await?;
+        }
+        return answer;
     }
     // A client that leaves must not leave a change half recorded.
     let api = api.clone();
@@ -70,10 +68,43 @@ pub(crate) async fn answer(api: &Api, mut request: Request) -> Result<Value, Err
     })
 }
 
+/// Lets a caller through that may do what `class` says; records a refusal.
+///
+/// # Errors
+/// `AccessDeniedException`.
+pub(crate) async fn permitted(
+    api: &Api,
+    caller: &Caller,
+    class: Class,
+    action: &str,
+    subject: &str,
+) -> Result<(), Error> {
+    let Err(why) = permit(caller.role, caller.policy.is_some(), class) else { return Ok(()) };
+    denied(api, caller, action, subject).await?;
+    let message = format!("access key {} is not allowed to call {action}: {why}", caller.access_key_id);
+    Err(Error::new("AccessDeniedException", message))
+}
+
+/// Records that a caller was refused for lack of rights, as far as refusals may fill the log.
+async fn denied(api: &Api, caller: &Caller, action: &str, subject: &str) -> Result<(), Error> {
+    let Some(unrecorded) = api.gate.may_record() else { return Ok(()) };
+    let entry = Entry {
+        at: Timestamp::now(),
+        actor: caller.access_key_id.clone(),
+        source: caller.source.clone(),
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        detail: json!({ "UnrecordedBefore": unrecorded }),
+        outcome: Outcome::Denied,
+    };
+    api.store.audit(&api.master_key, &entry).await?;
+    Ok(())
+}
+
 async fn change(api: &Api, request: &Request, class: Class) -> Result<Value, Error> {
     let caller = request.caller();
     let now = Timestamp::now();
-    let detail = redacted(request.members(), &api.master_key);
+    let detail = redacted(request.service(), request.operation(), request.members(), &api.master_key);
     let mut requested =
         entry_of(request, json!({ "Request": detail, "Class": format!("{class:?}") }), Outcome::Requested);
     requested.subject = subject(request, &Value::Null);
@@ -95,7 +126,7 @@ async fn change(api: &Api, request: &Request, class: Class) -> Result<Value, Err
         Ok(_) => Outcome::Succeeded,
         Err(error) => {
             detail["Code"] = json!(error.code());
-            detail["Message"] = json!(error.message().chars().take(500).collect::<String>());
+            detail["Message"] = refusal(request, error, &api.master_key);
             if error.code() == "AccessDeniedException" { Outcome::Denied } else { Outcome::Failed }
         }
     };
@@ -145,51 +176,79 @@ fn subject(request: &Request, answer: &Value) -> String {
     made.or(named).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// A request's members, without what may be secret: secrets are left out, and of the parameters and
-/// contents of documents, which scripts hide passwords in, a MAC is kept.
-fn redacted(members: &Map<String, Value>, master_key: &MasterKey) -> Value {
+/// A request's members, without what may be secret; of that a MAC is kept.
+fn redacted(service: &str, operation: &str, members: &Map<String, Value>, master_key: &MasterKey) -> Value {
     let mac = |value: &Value| json!(value_mac(master_key, value.to_string().as_bytes()));
-    let clean = |(name, value): (&String, &Value)| {
-        let value = match (name.as_str(), value) {
-            (secret, _) if secret.contains("Secret") || secret.contains("Password") => json!("(not recorded)"),
-            ("Parameters", Value::Object(parameters)) => parameters
-                .iter()
-                .map(|(name, value)| {
-                    let plain = PLAIN_PARAMETERS.contains(&name.as_str());
-                    (name.clone(), if plain { value.clone() } else { mac(value) })
-                })
-                .collect(),
-            ("Content" | "TaskParameters" | "Payload" | "Comment", value) => mac(value),
-            (_, Value::Object(members)) => redacted(members, master_key),
-            (_, Value::Array(items)) => items
-                .iter()
-                .map(|item| item.as_object().map_or_else(|| item.clone(), |members| redacted(members, master_key)))
-                .collect(),
-            (_, value) => value.clone(),
-        };
-        (name.clone(), value)
-    };
-    Value::Object(members.iter().map(clean).collect())
+    model::redacted(service, operation, members, &mac)
+}
+
+/// What is recorded of a refusal. Its words may quote the request and what is stored, so where
+/// those may hold secrets a MAC of them is kept.
+fn refusal(request: &Request, error: &Error, master_key: &MasterKey) -> Value {
+    if model::may_hold_secrets(request.service(), request.operation()) {
+        return json!(value_mac(master_key, error.message().as_bytes()));
+    }
+    json!(error.message().chars().take(MESSAGE_CHARS_MAX).collect::<String>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn kept(operation: &str, members: Value) -> Value {
+        let (service, operation) = operation.split_once('.').unwrap_or(("AmazonSSM", operation));
+        let kept =
+            redacted(service, operation, members.as_object().expect("an object"), &MasterKey::from_bytes(&[1; 32]));
+        assert!(!kept.to_string().contains("hunter2"), "{operation}: {kept}");
+        kept
+    }
+
     #[test]
     fn what_may_be_secret_is_not_recorded() {
-        let request = json!({
-            "DocumentName": "AWS-RunShellScript",
-            "Parameters": { "commands": ["login hunter2"], "Operation": ["Install"] },
-            "SecretAccessKey": "hunter2",
-            "Content": "hunter2",
-            "TaskInvocationParameters": { "RunCommand": { "Parameters": { "commands": ["hunter2"] }, "Comment": "hunter2" } },
-            "Targets": [{ "Key": "tag:Site", "Values": ["Bonn"] }, "plain"],
-        });
-        let kept = redacted(request.as_object().expect("an object"), &MasterKey::from_bytes(&[1; 32]));
-        assert!(!kept.to_string().contains("hunter2"), "{kept}");
-        assert_eq!(kept["Parameters"]["Operation"], json!(["Install"]));
-        assert_eq!(kept["Targets"], request["Targets"]);
-        assert!(kept["Content"].as_str().is_some_and(|text| text.starts_with("mac:")), "{kept}");
+        let targets = json!([{ "Key": "tag:Site", "Values": ["Bonn"] }]);
+        let sent = kept(
+            "SendCommand",
+            json!({
+                "DocumentName": "AWS-RunShellScript", "Comment": "hunter2", "Targets": targets,
+                "Parameters": { "commands": ["login hunter2"], "Operation": ["Install"] },
+                "SecretAccesKey": "hunter2", "Typo": { "hunter2": "hunter2" },
+            }),
+        );
+        assert_eq!(sent["Parameters"]["Operation"], json!(["Install"]));
+        assert_eq!((&sent["DocumentName"], &sent["Targets"]), (&json!("AWS-RunShellScript"), &targets));
+        let task = json!({ "WindowId": "mw-00000000000000001", "TaskParameters": { "a": { "Values": ["hunter2"] } },
+            "TaskInvocationParameters": {
+                "RunCommand": { "Parameters": { "commands": ["hunter2"] }, "Comment": "hunter2", "TimeoutSeconds": 60 },
+                "Lambda": { "Payload": "aHVudGVyMg==", "ClientContext": "x" },
+                "StepFunctions": { "Input": "hunter2" } } });
+        let task = kept("RegisterTaskWithMaintenanceWindow", task);
+        assert_eq!(task["TaskInvocationParameters"]["RunCommand"]["TimeoutSeconds"], 60);
+        let baseline = json!({ "Name": "own", "ApprovedPatches": ["bash"],
+            "Sources": [{ "Name": "private", "Products": ["*"], "Configuration": "deb https://me:hunter2@host" }] });
+        let baseline = kept("CreatePatchBaseline", baseline);
+        assert_eq!((&baseline["Sources"][0]["Name"], &baseline["Name"]), (&json!("private"), &json!("own")));
+        let document = kept("CreateDocument", json!({ "Name": "own", "Content": "hunter2" }));
+        assert!(document["Content"].as_str().is_some_and(|text| text.starts_with("mac:")), "{document}");
+        let key = json!({ "Role": "viewer", "AccessKeyId": "AKIAIMPORTED0001", "SecretAccessKey": "hunter2" });
+        assert_eq!(kept("Patchwave.CreateAccessKey", key)["SecretAccessKey"], "(not recorded)");
+    }
+
+    #[test]
+    fn the_words_of_a_refusal_are_kept_where_they_can_quote_no_secret() {
+        for (operation, expected) in [
+            ("SendCommand", true),
+            ("CreateDocument", true),
+            ("CreatePatchBaseline", true),
+            ("UpdatePatchBaseline", true),
+            ("UpdateMaintenanceWindowTask", true),
+            ("PutInventory", true),
+            ("Patchwave.CreateAccessKey", true),
+            ("CancelCommand", false),
+            ("AddTagsToResource", false),
+            ("RegisterPatchBaselineForPatchGroup", false),
+        ] {
+            let (service, operation) = operation.split_once('.').unwrap_or(("AmazonSSM", operation));
+            assert_eq!(model::may_hold_secrets(service, operation), expected, "{operation}");
+        }
     }
 }

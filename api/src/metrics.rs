@@ -4,23 +4,33 @@
 
 use std::fmt::Write;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use patchwave_engine::access::Class;
 use patchwave_platform::bus::Link;
 use patchwave_platform::store::reads::figures::Figures;
 use patchwave_platform::store::refused_reports::Refusal;
 use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::topology::WorkQueue;
+use uuid::Uuid;
 
-use crate::Api;
+use crate::auth::Caller;
+use crate::{Api, audited, protocol};
 
 /// Prometheus' text format, the version that every scraper reads.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(crate) async fn handle(State(api): State<Api>) -> Response {
+/// Answers whoever is on this machine, and from afar whoever may read the whole fleet.
+pub(crate) async fn handle(State(api): State<Api>, caller: Option<Extension<Caller>>) -> Response {
+    if let Some(Extension(caller)) = caller
+        && let Err(error) = audited::permitted(&api, &caller, Class::FleetRead, "GET /metrics", "").await
+    {
+        return protocol::finished(Err(error), Uuid::new_v4());
+    }
     let read = async { Ok((api.store.figures(Timestamp::now()).await?, api.store.refused_reports().await?)) };
     let (figures, refused): (Figures, Vec<(Refusal, u64)>) = match read.await {
         Ok(read) => read,

@@ -16,7 +16,7 @@ use crate::{
 ///
 /// A line is `"Name": Class => handler`. The class says who may call it, see
 /// [`patchwave_engine::access::Class`]: `Read` for what speaks of no node, `FleetRead` for what
-/// reads nodes or what happened on them, `Change`, `AdminRead` and `Admin`. `NodeRead` and
+/// names nodes, or shows what they reported or what happened on them, `Change`, `AdminRead` and `Admin`. `NodeRead` and
 /// `NodeChange` are for handlers that look at the caller's policy themselves (see `policy`); when
 /// in doubt it is one of the others, which are refused to keys with a policy.
 macro_rules! register {
@@ -77,19 +77,19 @@ register! {
         "UpdateMaintenanceWindow": Change => windows::update::handle,
         "DeleteMaintenanceWindow": Change => windows::delete::handle,
         "DescribeMaintenanceWindows": Read => windows::describe::handle,
-        "DescribeMaintenanceWindowSchedule": Read => windows::schedule::handle,
-        "DescribeMaintenanceWindowsForTarget": Read => windows::for_target::handle,
+        "DescribeMaintenanceWindowSchedule": NodeRead => windows::schedule::handle,
+        "DescribeMaintenanceWindowsForTarget": NodeRead => windows::for_target::handle,
 
         "RegisterTargetWithMaintenanceWindow": Change => targets::register,
         "UpdateMaintenanceWindowTarget": Change => targets::update,
         "DeregisterTargetFromMaintenanceWindow": Change => targets::deregister,
-        "DescribeMaintenanceWindowTargets": Read => targets::describe,
+        "DescribeMaintenanceWindowTargets": FleetRead => targets::describe,
 
         "RegisterTaskWithMaintenanceWindow": Change => tasks::register,
-        "GetMaintenanceWindowTask": Read => tasks::get,
+        "GetMaintenanceWindowTask": FleetRead => tasks::get,
         "UpdateMaintenanceWindowTask": Change => tasks::update,
         "DeregisterTaskFromMaintenanceWindow": Change => tasks::deregister,
-        "DescribeMaintenanceWindowTasks": Read => tasks::describe,
+        "DescribeMaintenanceWindowTasks": FleetRead => tasks::describe,
 
         "DescribeMaintenanceWindowExecutions": FleetRead => executions::describe,
         "GetMaintenanceWindowExecution": FleetRead => executions::get,
@@ -142,14 +142,14 @@ register! {
         "DescribeDocumentPermission": Read => documents::describe_permission,
         "ModifyDocumentPermission": Change => documents::modify_permission,
 
-        "DescribeAvailablePatches": Read => patches::available,
-        "DescribeEffectivePatchesForPatchBaseline": Read => patches::effective,
-        "DescribePatchProperties": Read => patches::properties,
+        "DescribeAvailablePatches": FleetRead => patches::available,
+        "DescribeEffectivePatchesForPatchBaseline": FleetRead => patches::effective,
+        "DescribePatchProperties": FleetRead => patches::properties,
 
         "PutInventory": Change => inventory::put,
         "GetInventory": FleetRead => inventory::get,
         "ListInventoryEntries": FleetRead => inventory::entries,
-        "GetInventorySchema": Read => inventory::schemas,
+        "GetInventorySchema": FleetRead => inventory::schemas,
         "DeleteInventory": Change => inventory::delete,
 
         "PutComplianceItems": Change => compliance::put,

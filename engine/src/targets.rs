@@ -134,6 +134,14 @@ impl TargetSpec {
         })
     }
 
+    /// Every node id that is written in the targets, whether or not it can match.
+    pub fn ids(&self) -> impl Iterator<Item = &NodeId> {
+        self.conditions.iter().flat_map(|condition| match condition {
+            Condition::InstanceIds(ids) => ids.as_slice(),
+            _ => &[],
+        })
+    }
+
     /// The resource groups that the targets name.
     pub fn group_names(&self) -> impl Iterator<Item = &str> {
         self.conditions.iter().filter_map(|condition| match condition {

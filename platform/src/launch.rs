@@ -161,7 +161,10 @@ pub async fn launch_within(
         Some(link) => resolve_sets(tx, &link.target_sets).await?,
         None => resolve_request(tx, request).await?,
     };
-    let nodes = within(nodes, only, request)?;
+    let nodes = match only {
+        Some(policy) => within(tx, nodes, policy, request).await?,
+        None => nodes,
+    };
     let nodes = in_stable_order(nodes, launch.command_id, now);
     let targets = u32::try_from(nodes.len()).map_err(|_| LaunchError::Field {
         field: "Targets",
@@ -247,18 +250,25 @@ fn check_fields(request: &CommandRequested) -> Result<(), LaunchError> {
     }
 }
 
-/// The nodes that a policy allows. One that was named and is not allowed is refused, and not passed
-/// over.
-fn within(
+/// The nodes that a policy allows. One that was named by its id, in `InstanceIds` or in a target, and
+/// is not allowed is refused and not passed over, whatever else the targets ask of it: the number of
+/// nodes that a command is for would otherwise tell its tags.
+async fn within(
+    tx: &mut Tx,
     mut nodes: Vec<Candidate>,
-    only: Option<&NodePolicy>,
+    policy: &NodePolicy,
     request: &CommandRequested,
 ) -> Result<Vec<Candidate>, LaunchError> {
-    let Some(policy) = only else { return Ok(nodes) };
-    if !request.instance_ids.is_empty()
-        && let Some(outside) = nodes.iter().find(|node| !policy.allows(&node.tags))
-    {
-        return Err(LaunchError::OutsidePolicy { node: outside.node_id.to_string() });
+    let mut named: Vec<NodeId> = request.instance_ids.iter().filter_map(|text| text.parse().ok()).collect();
+    if !request.targets.is_empty() {
+        named.extend(TargetSpec::parse(&request.targets)?.ids().cloned());
+    }
+    if !named.is_empty() {
+        let found = tx.candidates(Some(&named)).await?;
+        let allowed = |id: &NodeId| found.iter().any(|node| node.node_id == *id && policy.allows(&node.tags));
+        if let Some(outside) = named.iter().find(|id| !allowed(id)) {
+            return Err(LaunchError::OutsidePolicy { node: outside.to_string() });
+        }
     }
     nodes.retain(|node| policy.allows(&node.tags));
     Ok(nodes)

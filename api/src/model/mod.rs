@@ -15,10 +15,12 @@ use crate::wire::Error;
 
 mod check;
 mod instead;
+mod redact;
 mod shape;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use redact::{may_hold_secrets, redacted};
 use shape::{Operation, Overlay, Shape, Source};
 
 const SSM: &str = include_str!("../../model/ssm-2014-11-06.json");

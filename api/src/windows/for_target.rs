@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use patchwave_engine::targets::{ResourceGroups, TargetNode, TargetSpec};
 use patchwave_platform::store::windows::WindowTarget;
-use patchwave_schemas::WindowId;
 use patchwave_schemas::event::Target;
+use patchwave_schemas::{NodeId, WindowId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Api;
+use crate::auth::Caller;
 use crate::wire::{Error, Request, present, required};
 
 #[derive(Deserialize)]
@@ -24,7 +25,7 @@ pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error>
     let targets = required("targets", input.targets)?;
     let resource_type = required("resourceType", input.resource_type)?;
     let paging = request.paging(1..=100)?;
-    let touching = windows_touching(api, &targets, &resource_type).await?;
+    let touching = windows_touching(api, request.caller(), &targets, &resource_type).await?;
     let mut windows = api.store.windows().await?;
     windows.retain(|window| touching.contains(&window.window_id));
     let (windows, next) = paging.of_list(windows, |window| window.window_id.to_string());
@@ -34,17 +35,18 @@ pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error>
 }
 
 /// The windows with a registered target that names one of `targets`, or that one of the nodes
-/// named in them satisfies.
+/// named in them satisfies. A caller with a policy may name only the nodes that it allows: which
+/// windows touch a node says what tags it has.
 pub(super) async fn windows_touching(
     api: &Api,
+    caller: &Caller,
     targets: &[Target],
     resource_type: &str,
 ) -> Result<BTreeSet<WindowId>, Error> {
     let spec = TargetSpec::parse(targets).map_err(|error| Error::validation(error.to_string()))?;
-    let nodes = match spec.named_nodes() {
-        Some(ids) => api.store.nodes_named(ids).await?,
-        None => Vec::new(),
-    };
+    let named: Vec<NodeId> = spec.ids().cloned().collect();
+    api.check_nodes(caller, &named).await?;
+    let nodes = if named.is_empty() { Vec::new() } else { api.store.nodes_named(&named).await? };
     let mut tx = api.store.begin().await?;
     let groups = tx.resource_groups().await?;
     drop(tx);

@@ -44,7 +44,7 @@ pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error>
     };
     if let Some(targets) = input.targets.filter(|targets| !targets.is_empty()) {
         let resource_type = input.resource_type.as_deref().unwrap_or("INSTANCE");
-        let touching = windows_touching(api, &targets, resource_type).await?;
+        let touching = windows_touching(api, request.caller(), &targets, resource_type).await?;
         windows.retain(|window| touching.contains(&window.window_id));
     }
 

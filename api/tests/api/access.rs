@@ -140,6 +140,10 @@ async fn a_key_with_a_policy_sees_and_reaches_its_nodes_only() {
         assert_eq!(answer["__type"], "AccessDeniedException", "{operation}: {answer}");
     }
     assert_eq!(call("DescribeInstancePatches", json!({ "InstanceId": mine[0] })).await["Patches"], json!([]));
+    for path in ["/topics/patchwave/events", "/topics/*/events", "/metrics"] {
+        let (_, answer) = send(&api, signed(&key, "GET", path, None, Vec::new())).await;
+        assert_eq!(answer["__type"], "AccessDeniedException", "{path}: {answer}");
+    }
 
     // By target the command is for what the policy allows of it; by name it must be all allowed.
     let script = |member: &str, value: Value| {
@@ -154,6 +158,22 @@ async fn a_key_with_a_policy_sees_and_reaches_its_nodes_only() {
     assert_eq!(outside["__type"], "AccessDeniedException", "{outside}");
     assert!(outside["message"].as_str().expect("a message").contains(&others[0]), "{outside}");
     assert_eq!(call("SendCommand", script("InstanceIds", json!([mine[0]]))).await["Command"]["TargetCount"], 1);
+    let site = |name: &str| json!({ "Key": "tag:Site", "Values": [name] });
+    let named = |id: &str, nodes: &[&String]| json!({ "Key": id, "Values": nodes });
+    for targets in [
+        json!([named("InstanceIds", &[&others[0]])]),
+        json!([named("InstanceIds", &[&mine[0], &others[0]])]),
+        json!([named("InstanceIds", &[&mine[0]]), named("instanceids", &[&others[0]])]),
+        // Neither whether it has the tag nor whether it has another is told.
+        json!([named("InstanceIds", &[&others[0]]), site("Berlin")]),
+        json!([named("InstanceIds", &[&others[0]]), site("Bonn")]),
+        json!([named("InstanceIds", &[&"mi-0000000000000ffff".to_owned()])]),
+    ] {
+        let answer = call("SendCommand", script("Targets", targets.clone())).await;
+        assert_eq!(answer["__type"], "AccessDeniedException", "{targets}: {answer}");
+    }
+    let targets = json!([named("InstanceIds", &[&mine[0], &mine[1]]), site("Bonn")]);
+    assert_eq!(call("SendCommand", script("Targets", targets)).await["Command"]["TargetCount"], 2);
 
     // A command of somebody else's is seen and cancelled as far as it is on these nodes.
     let whole = api.ok("SendCommand", all).await;

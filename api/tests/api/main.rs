@@ -9,6 +9,7 @@ mod executions;
 mod inventory;
 mod nodes;
 mod operations;
+mod policies;
 mod protocol;
 mod registrations;
 mod support;

@@ -126,9 +126,13 @@ fn named_nodes_and_groups_are_told() {
     let targets =
         [target("tag:A", &["a"]), target("InstanceIds", &[id.as_str()]), target("resource-groups:Name", &["web"])];
     let spec = TargetSpec::parse(&targets).expect("targets");
-    assert_eq!(spec.named_nodes(), Some([id].as_slice()));
+    assert_eq!(spec.named_nodes(), Some([id.clone()].as_slice()));
     assert_eq!(spec.group_names().collect::<Vec<_>>(), ["web"]);
     assert_eq!(TargetSpec::parse(&targets[..1]).expect("targets").named_nodes(), None);
+    let other = NodeId::from_bits(8);
+    let twice = [target("InstanceIds", &[id.as_str()]), target("instanceids", &[other.as_str()])];
+    let spec = TargetSpec::parse(&twice).expect("targets");
+    assert_eq!(spec.ids().collect::<Vec<_>>(), [&id, &other], "however the key is spelled");
 }
 
 #[test]
