@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Form, Path, State};
+use axum::extract::{DefaultBodyLimit, Form, FromRequest as _, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -96,13 +96,18 @@ enum Refused {
 async fn answer(
     State(auth): State<BrokerAuth>,
     Path((secret, question)): Path<(String, String)>,
-    Form(fields): Form<HashMap<String, String>>,
+    request: axum::extract::Request,
 ) -> Response {
     if digest(&SHA256, secret.as_bytes()).as_ref() != auth.inner.secret.as_ref() {
         tracing::warn!(question, "somebody asked as the broker without its secret");
         return StatusCode::NOT_FOUND.into_response();
     }
     let Ok(question) = question.parse() else { return StatusCode::NOT_FOUND.into_response() };
+    // In the query or the body, which nobody else's is read for.
+    let fields = match Form::<HashMap<String, String>>::from_request(request, &()).await {
+        Ok(Form(fields)) => fields,
+        Err(rejection) => return rejection.into_response(),
+    };
     let user = fields.get("username").map_or("", String::as_str);
     match auth.inner.judge(question, user, &fields).await {
         // No tags: a node has no part in managing the broker.
@@ -178,7 +183,7 @@ impl Inner {
 
     async fn log_in(&self, node: &NodeId, proof: &str) -> Answer {
         match log_in(&*self.identities, node, proof, Timestamp::now()).await {
-            Ok(()) => Ok(()),
+            Ok(_key) => Ok(()),
             Err(error @ LoginError::Store { .. }) => Err(Refused::Unknown(error)),
             Err(error) => Err(Refused::Denied(error.to_string())),
         }

@@ -72,18 +72,34 @@ pub fn verify_login(
     proof: &str,
     now: Timestamp,
 ) -> Result<(), ProofError> {
-    let (at, signature) = Some(proof)
-        .filter(|proof| proof.len() <= PROOF_CHARS_MAX)
-        .and_then(split_login_proof)
-        .ok_or(ProofError::Malformed)?;
-    let age = now.as_second() - at;
-    if age.abs() > LOGIN_SKEW_SECONDS {
-        return Err(ProofError::Age { seconds: age });
+    Proof::read(proof, now)?.verify(public_key, node)
+}
+
+/// A proof that is well-formed and of this time; by whom it was made is not known.
+struct Proof {
+    at: i64,
+    signature: Vec<u8>,
+}
+
+impl Proof {
+    fn read(text: &str, now: Timestamp) -> Result<Self, ProofError> {
+        let (at, signature) = Some(text)
+            .filter(|text| text.len() <= PROOF_CHARS_MAX)
+            .and_then(split_login_proof)
+            .ok_or(ProofError::Malformed)?;
+        let age = now.as_second() - at;
+        if age.abs() > LOGIN_SKEW_SECONDS {
+            return Err(ProofError::Age { seconds: age });
+        }
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| ProofError::Malformed)?;
+        Ok(Self { at, signature })
     }
-    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| ProofError::Malformed)?;
-    UnparsedPublicKey::new(&ED25519, public_key)
-        .verify(&login_text(node, at), &signature)
-        .map_err(|_| ProofError::Signature)
+
+    fn verify(&self, public_key: &[u8; PUBLIC_KEY_BYTES], node: &NodeId) -> Result<(), ProofError> {
+        UnparsedPublicKey::new(&ED25519, public_key)
+            .verify(&login_text(node, self.at), &self.signature)
+            .map_err(|_| ProofError::Signature)
+    }
 }
 
 /// Why a login was refused.
@@ -109,14 +125,22 @@ pub enum LoginError {
     },
 }
 
-/// Checks that `proof` was made by the registered node `node`, which is not deregistered.
+/// Checks that `proof` was made by the registered node `node`, which is not deregistered. Returns
+/// the key that it was made with. What is no proof of this time costs no look into the store.
 ///
 /// # Errors
 /// [`LoginError`].
-pub async fn log_in(identities: &dyn Identities, node: &NodeId, proof: &str, now: Timestamp) -> Result<(), LoginError> {
+pub async fn log_in(
+    identities: &dyn Identities,
+    node: &NodeId,
+    proof: &str,
+    now: Timestamp,
+) -> Result<[u8; PUBLIC_KEY_BYTES], LoginError> {
+    let proof = Proof::read(proof, now)?;
     let key = identities.active_key(node).await.map_err(|source| LoginError::Store { node: node.clone(), source })?;
     let key = key.ok_or_else(|| LoginError::Unknown { node: node.clone() })?;
-    Ok(verify_login(&key, node, proof, now)?)
+    proof.verify(&key, node)?;
+    Ok(key)
 }
 
 #[cfg(test)]
@@ -176,5 +200,29 @@ mod tests {
         ] {
             assert_eq!(verify_login(&public, &node, &bad, now), Err(ProofError::Malformed), "{bad:.60}");
         }
+    }
+
+    struct Nobody(std::sync::atomic::AtomicUsize);
+
+    #[async_trait]
+    impl Identities for Nobody {
+        async fn active_key(&self, _: &NodeId) -> Result<Option<[u8; 32]>, Error> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_proof_of_this_time_is_not_looked_up() {
+        let nobody = Nobody(0.into());
+        let (node, now) = (NodeId::from_bits(1), Timestamp::from_second(1_800_000_000).expect("an instant"));
+        let (pair, _) = key_pair();
+        for bad in ["".to_owned(), "guest".to_owned(), proof(&pair, &node, now.as_second() - 301)] {
+            assert!(matches!(log_in(&nobody, &node, &bad, now).await, Err(LoginError::Proof(_))), "{bad}");
+        }
+        assert_eq!(nobody.0.load(std::sync::atomic::Ordering::Relaxed), 0);
+        let good = proof(&pair, &node, now.as_second());
+        assert!(matches!(log_in(&nobody, &node, &good, now).await, Err(LoginError::Unknown { .. })));
+        assert_eq!(nobody.0.load(std::sync::atomic::Ordering::Relaxed), 1);
     }
 }

@@ -19,7 +19,7 @@ use crate::secrets::MasterKey;
 use crate::store::activations::Activation;
 use crate::store::identities::Identity;
 use crate::store::outbox::OutboxMessage;
-use crate::store::{self, Tx};
+use crate::store::{self, Store, Tx};
 
 /// Bytes of an Ed25519 public key.
 const PUBLIC_KEY_BYTES: usize = 32;
@@ -94,6 +94,21 @@ pub enum Kind {
 #[must_use]
 pub fn code_mac(master: &MasterKey, activation: Uuid, code: &str) -> String {
     master.mac(&[b"activation code", activation.as_bytes(), code.as_bytes()])
+}
+
+/// Checks the form of a registration and its code, without a lock: whoever has no code must not take
+/// the store's writer. [`register`] checks both again.
+///
+/// # Errors
+/// [`RegistrationError`].
+pub async fn check_code(
+    store: &Store,
+    master: &MasterKey,
+    registration: &Registration,
+) -> Result<(), RegistrationError> {
+    check(registration)?;
+    let id = activation_id(registration)?;
+    belongs(store.activation(id).await?, master, registration).map(drop)
 }
 
 /// Registers a machine.
@@ -197,9 +212,22 @@ async fn activation(
     master: &MasterKey,
     registration: &Registration,
 ) -> Result<Activation, RegistrationError> {
-    let id: Uuid = registration.activation_id.parse().map_err(|_| RegistrationError::NoSuchActivation)?;
-    let found = tx.lock_activation(id).await?.ok_or(RegistrationError::NoSuchActivation)?;
-    let given = code_mac(master, id, &registration.activation_code);
+    let id = activation_id(registration)?;
+    belongs(tx.lock_activation(id).await?, master, registration)
+}
+
+fn activation_id(registration: &Registration) -> Result<Uuid, RegistrationError> {
+    registration.activation_id.parse().map_err(|_| RegistrationError::NoSuchActivation)
+}
+
+/// The activation, if the code is its own.
+fn belongs(
+    found: Option<Activation>,
+    master: &MasterKey,
+    registration: &Registration,
+) -> Result<Activation, RegistrationError> {
+    let found = found.ok_or(RegistrationError::NoSuchActivation)?;
+    let given = code_mac(master, found.activation_id, &registration.activation_code);
     // Both are MACs: how far they agree says nothing about the code.
     if given == found.code_mac { Ok(found) } else { Err(RegistrationError::NoSuchActivation) }
 }

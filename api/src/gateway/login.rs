@@ -27,7 +27,7 @@ impl FromRequestParts<Gateway> for Caller {
             return Err(refused(expected));
         };
         match log_in(&*gateway.inner.identities, &node, proof, Timestamp::now()).await {
-            Ok(()) => Ok(Self(node)),
+            Ok(_key) => Ok(Self(node)),
             Err(error @ LoginError::Store { .. }) => {
                 tracing::error!(reason = error_chain(&error), "a node could not be let in");
                 Err(unavailable("nodes cannot be looked up"))

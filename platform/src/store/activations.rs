@@ -121,6 +121,20 @@ impl Tx {
 }
 
 impl Store {
+    /// Reads an activation without a lock.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn activation(&self, id: Uuid) -> Result<Option<Activation>, Error> {
+        sqlx::query(sql(format!("SELECT {COLUMNS} FROM activations WHERE activation_id = $1")))
+            .bind(id.to_string())
+            .fetch_optional(self.reader())
+            .await
+            .map_err(Error::doing("read an activation"))?
+            .map(|row| activation_of(&row))
+            .transpose()
+    }
+
     /// Reads every activation, by id. They are few, and expire.
     ///
     /// # Errors

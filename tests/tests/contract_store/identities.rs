@@ -54,6 +54,8 @@ async fn activate(store: &Store, limit: u32) -> Uuid {
     tx.add_activation(&activation).await.unwrap();
     tx.commit().await.unwrap();
     assert!(store.activations().await.unwrap().contains(&activation));
+    assert_eq!(store.activation(activation_id).await.unwrap(), Some(activation));
+    assert_eq!(store.activation(Uuid::nil()).await.unwrap(), None);
     activation_id
 }
 
