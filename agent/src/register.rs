@@ -99,7 +99,7 @@ impl RegisterError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Server(TransportError::Link { .. }) => true,
-            Self::Refused { code, .. } => code == "ServiceUnavailable",
+            Self::Refused { code, .. } => code == "ServiceUnavailable" || code == "ThrottlingException",
             _ => false,
         }
     }

@@ -1,7 +1,10 @@
 //! Where machines become nodes: `POST /node/v1/register`, and `GET /node/v1/keys`.
 //!
 //! Not part of SSM's API: the activation's id and code are the credential of a registration, and
-//! keys are public. Whoever has no valid activation changes nothing here.
+//! keys are public. Whoever has no valid activation changes nothing here, and holds nothing up:
+//! the code is looked at before anything is locked.
+
+use std::time::{Duration, Instant};
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
@@ -15,7 +18,7 @@ use jiff::Timestamp;
 use patchwave_platform::Class;
 use patchwave_platform::audit::{Entry, Outcome};
 use patchwave_platform::proofs::verify_login;
-use patchwave_platform::registration::{Kind, RegistrationError, register};
+use patchwave_platform::registration::{Kind, RegistrationError, check_code, register};
 use patchwave_platform::signing::verification_keys;
 use patchwave_platform::store;
 use patchwave_platform::telemetry::error_chain;
@@ -23,6 +26,7 @@ use patchwave_schemas::registration::{Registered, Registration, RegistrationRefu
 use serde_json::json;
 
 use crate::Api;
+use crate::auth::strangers::Network;
 
 /// Bytes of a registration at most: its fields are short.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -37,25 +41,21 @@ pub(crate) fn routes() -> Router<Api> {
 
 async fn register_node(
     State(api): State<Api>,
+    network: Network,
     registration: Result<Json<Registration>, JsonRejection>,
 ) -> Result<Json<Registered>, Refusal> {
     let Json(registration) = registration.map_err(|rejection| {
+        api.gate.strangers.failed(&network.0);
         // The body holds a code; what serde says of it names fields only where it is not text.
         Refusal(rejection.status(), "ValidationException", "the body is not a registration in JSON".to_owned())
     })?;
+    check_claim(&api, &network, &registration).await?;
     let now = Timestamp::now();
     let proven = is_proven(&api, &registration, now).await?;
     let mut tx = api.store.begin().await?;
     let outcome = match register(&mut tx, &api.master_key, &registration, proven, now).await {
         Ok(outcome) => outcome,
-        Err(error) => {
-            tracing::warn!(
-                activation.id = registration.activation_id.chars().take(64).collect::<String>(),
-                error = %error_chain(&error),
-                "a registration is refused"
-            );
-            return Err(error.into());
-        }
+        Err(error) => return Err(refused(&registration, error)),
     };
     let identity = &outcome.identity;
     if outcome.kind != Kind::Repeated {
@@ -82,6 +82,27 @@ async fn register_node(
     }))
 }
 
+/// Checks the code before anything is locked, and how often that may fail.
+async fn check_claim(api: &Api, network: &Network, registration: &Registration) -> Result<(), Refusal> {
+    let strangers = &api.gate.strangers;
+    let look = strangers.look(&network.0).await.map_err(Refusal::too_often)?;
+    let Err(error) = check_code(&api.store, &api.master_key, registration).await else { return Ok(()) };
+    if error.class() == Class::Transient {
+        return Err(error.into());
+    }
+    strangers.failed(&network.0);
+    Err(look.wait.map_or_else(|| refused(registration, error), Refusal::too_often))
+}
+
+fn refused(registration: &Registration, error: RegistrationError) -> Refusal {
+    tracing::warn!(
+        activation.id = registration.activation_id.chars().take(64).collect::<String>(),
+        error = %error_chain(&error),
+        "a registration is refused"
+    );
+    error.into()
+}
+
 /// Whether whoever asks to keep a node's id has that node's key.
 async fn is_proven(api: &Api, registration: &Registration, now: Timestamp) -> Result<bool, Refusal> {
     let Some(rebind) = &registration.rebind else { return Ok(false) };
@@ -92,7 +113,8 @@ async fn is_proven(api: &Api, registration: &Registration, now: Timestamp) -> Re
     Ok(verify_login(&key, &rebind.node_id, &rebind.proof, now).is_ok())
 }
 
-async fn keys(State(api): State<Api>) -> Result<Json<VerificationKeys>, Refusal> {
+async fn keys(State(api): State<Api>, network: Network) -> Result<Json<VerificationKeys>, Refusal> {
+    api.gate.keys_asked.take(&network.0, Instant::now()).map_err(Refusal::too_often)?;
     Ok(Json(VerificationKeys { verification_keys: listed_keys(&api, Timestamp::now()).await? }))
 }
 
@@ -109,6 +131,11 @@ async fn listed_keys(api: &Api, now: Timestamp) -> Result<Vec<patchwave_schemas:
 struct Refusal(StatusCode, &'static str, String);
 
 impl Refusal {
+    fn too_often(wait: Duration) -> Self {
+        let text = format!("too many requests from this address; try again in {} s", wait.as_secs() + 1);
+        Self(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", text)
+    }
+
     fn unavailable() -> Self {
         Self(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "try again later".to_owned())
     }

@@ -19,19 +19,30 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use patchwave_platform::telemetry::error_chain;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use crate::auth::limits;
+use crate::body::InTime;
+use crate::shares::{Share, Shares};
 use crate::tls::{Tls, TlsError};
 use crate::{Api, health, protocol, router};
 
 /// Connections at once. More would take file descriptors from the store and the bus.
 const CONNECTIONS_MAX: usize = 4_096;
+/// Of them, the part that one network may have: a quarter. A proxy in front is one network, unless
+/// it is on this machine.
+const NETWORKS_SHARE: usize = 4;
+/// File descriptors for what is no connection of a peer: the store, the bus, files.
+const OTHER_DESCRIPTORS: u64 = 256;
 /// Time for the head of a request, and the longest silence between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
+/// Time for the body of a request: enough for the largest, a gateway's reports, on a slow line.
+const BODY_WITHIN: Duration = Duration::from_secs(60);
 /// Time for a TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Milliseconds that what was written may stay unconfirmed by the peer's system. A stream to a node
@@ -54,6 +65,8 @@ pub struct Serving {
     pub beside: Router,
     /// Connections at once, where the usual 4,096 are too few: a gateway has one for each node.
     pub connections_max: Option<usize>,
+    /// Time for the body of a request, where the usual minute is too long.
+    pub body_within: Option<Duration>,
 }
 
 /// Why the API does not listen.
@@ -152,7 +165,11 @@ pub async fn serve_routes(
         tracing::warn!(listen.address = %address, "requests and answers are not encrypted, as --listen-insecurely asks");
     }
     let graceful = GracefulShutdown::new();
-    let free = Arc::new(Semaphore::new(serving.connections_max.unwrap_or(CONNECTIONS_MAX)));
+    let most = serving.connections_max.unwrap_or(CONNECTIONS_MAX);
+    warn_of_few_descriptors(most);
+    let free = Arc::new(Semaphore::new(most));
+    let shares = Shares::new(most, most.div_ceil(NETWORKS_SHARE));
+    let body_within = serving.body_within.unwrap_or(BODY_WITHIN);
     loop {
         let place = Arc::clone(&free).acquire_owned();
         let (place, accepted) = tokio::select! {
@@ -167,14 +184,18 @@ pub async fn serve_routes(
                 continue;
             }
         };
+        let Some(share) = share_of(&shares, peer) else {
+            tracing::debug!(%peer, "too many connections from this network");
+            continue;
+        };
         // Fails on a connection that is gone already, which will show.
         let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNHEARD_MS);
         let (routes, tls, watcher) = (routes.clone(), serving.tls.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let _place = place;
-            let Some(tls) = tls else { return converse(stream, peer, routes, watcher).await };
+            let _held = (place, share);
+            let Some(tls) = tls else { return converse(stream, peer, routes, body_within, watcher).await };
             match tokio::time::timeout(HANDSHAKE_WITHIN, tls.acceptor().accept(stream)).await {
-                Ok(Ok(stream)) => converse(stream, peer, routes, watcher).await,
+                Ok(Ok(stream)) => converse(stream, peer, routes, body_within, watcher).await,
                 Ok(Err(error)) => tracing::debug!(%peer, error = &error as &dyn std::error::Error, "no TLS handshake"),
                 Err(_) => tracing::debug!(%peer, "no TLS handshake in time"),
             }
@@ -188,12 +209,17 @@ pub async fn serve_routes(
 }
 
 /// Answers the requests of one connection.
-async fn converse<S>(stream: S, peer: SocketAddr, routes: Router, watcher: hyper_util::server::graceful::Watcher)
-where
+async fn converse<S>(
+    stream: S,
+    peer: SocketAddr,
+    routes: Router,
+    body_within: Duration,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(InTime::new(body, body_within)));
         request.extensions_mut().insert(ConnectInfo(peer));
         let routes = routes.clone();
         async move { Ok::<_, Infallible>(routes.oneshot(request).await.unwrap_or_else(|never| match never {})) }
@@ -207,6 +233,25 @@ where
     }
 }
 
+/// A connection's part of what its network may have; `None` when that is all taken. Whoever is on
+/// this machine can do worse, and may be a proxy for everybody.
+fn share_of(shares: &Arc<Shares>, peer: SocketAddr) -> Option<Share> {
+    let mut share = shares.open(&limits::network(peer.ip()));
+    (is_loopback(peer) || share.grow(1)).then_some(share)
+}
+
+/// Says so when the system will refuse connections before we do.
+fn warn_of_few_descriptors(connections: usize) {
+    let needed = connections as u64 + OTHER_DESCRIPTORS;
+    if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < needed) {
+        tracing::warn!(
+            allowed,
+            needed,
+            "this process may open fewer files than it would serve connections; raise its limit (LimitNOFILE=, ulimit -n)"
+        );
+    }
+}
+
 fn check_reach(address: SocketAddr, serving: &Serving) -> Result<(), ServeError> {
     if is_loopback(address) || serving.tls.is_some() || serving.insecurely {
         return Ok(());
@@ -216,4 +261,21 @@ fn check_reach(address: SocketAddr, serving: &Serving) -> Result<(), ServeError>
 
 fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_network_has_a_part_of_the_connections_and_this_machine_any() {
+        let shares = Shares::new(8, 2);
+        let connect = |peer: &str| share_of(&shares, peer.parse().expect("an address"));
+        let held = [connect("192.0.2.1:1"), connect("192.0.2.1:2"), connect("[2001:db8::1]:1")];
+        assert!(held.iter().all(Option::is_some));
+        assert!(connect("192.0.2.1:3").is_none() && connect("192.0.2.2:1").is_some());
+        assert!((0..20).map(|port| connect(&format!("127.0.0.1:{port}"))).all(|share| share.is_some()));
+        drop(held);
+        assert!(connect("192.0.2.1:3").is_some());
+    }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Claim {
     pub(crate) signed_headers: Vec<String>,
     /// 64 hex digits.
     pub(crate) signature: String,
-    /// From when on it is not accepted any more.
+    /// From when on no process accepts it any more, whose clock is within [`SKEW`] of this one.
     pub(crate) expires_at: Timestamp,
 }
 
@@ -167,7 +167,7 @@ impl Unchecked {
             scope: scope.to_owned(),
             signed_headers,
             signature: self.signature,
-            expires_at: at + self.expires.unwrap_or(SKEW) + SignedDuration::from_secs(1),
+            expires_at: at + self.expires.unwrap_or(SKEW) + SKEW,
         })
     }
 }

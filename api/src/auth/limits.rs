@@ -25,9 +25,12 @@ pub(crate) struct Rate {
 /// What one access key may ask. A console and scripts together stay far below; a runaway loop does
 /// not, and leaves the store to the others.
 pub(crate) const REQUESTS: Rate = Rate { per_second: 200.0, burst: 2_000.0 };
-/// What one address may fail to prove. Guessing a secret is hopeless at any rate; this keeps the
-/// noise down.
+/// What one address may fail to prove before its claims are looked at a few at a time (`strangers`).
+/// Guessing a secret is hopeless at any rate; this keeps the noise and the cost down.
 pub(crate) const FAILURES: Rate = Rate { per_second: 1.0, burst: 50.0 };
+/// How often one address may ask for the control plane's public keys: as all nodes behind one address
+/// do at once when there is a new key.
+pub(crate) const KEYS: Rate = Rate { per_second: 100.0, burst: 20_000.0 };
 /// Failures without a known key that are recorded in the audit log, of all addresses together; the
 /// others are counted.
 pub(crate) const RECORDED_FAILURES: Rate = Rate { per_second: 0.1, burst: 20.0 };
@@ -47,31 +50,37 @@ impl Buckets {
     /// Takes a token out of the bucket `name`. `Err` says after what time there is one.
     pub(crate) fn take(&self, name: &str, now: Instant) -> Result<(), Duration> {
         let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
-        let level = |(level, at): (f64, Instant)| {
-            let grown = now.saturating_duration_since(at).as_secs_f64() * self.rate.per_second;
-            (level + grown).min(self.rate.burst)
-        };
         if filled.len() >= BUCKETS_MAX && !filled.contains_key(name) {
-            filled.retain(|_, bucket| level(*bucket) < self.rate.burst);
+            filled.retain(|_, bucket| self.level(*bucket, now) < self.rate.burst);
         }
-        let name = if filled.len() >= BUCKETS_MAX && !filled.contains_key(name) { "" } else { name };
-        let bucket = filled.entry(name.to_owned()).or_insert((self.rate.burst, now));
-        let left = level(*bucket);
-        if left < 1.0 {
-            *bucket = (left, now);
-            return Err(Duration::from_secs_f64((1.0 - left) / self.rate.per_second));
-        }
-        *bucket = (left - 1.0, now);
-        Ok(())
+        let name = shared_when_full(&filled, name).to_owned();
+        let bucket = filled.entry(name).or_insert((self.rate.burst, now));
+        let left = self.level(*bucket, now);
+        *bucket = (if left < 1.0 { left } else { left - 1.0 }, now);
+        self.wait(left)
     }
 
-    /// Whether the bucket `name` has a token, without taking it.
+    /// Whether the bucket that [`Buckets::take`] would take from has a token, without taking it.
     pub(crate) fn peek(&self, name: &str, now: Instant) -> Result<(), Duration> {
         let filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((level, at)) = filled.get(name) else { return Ok(()) };
-        let left = level + now.saturating_duration_since(*at).as_secs_f64() * self.rate.per_second;
+        let Some(bucket) = filled.get(shared_when_full(&filled, name)) else { return Ok(()) };
+        self.wait(self.level(*bucket, now))
+    }
+
+    /// What a bucket holds by now.
+    fn level(&self, (level, at): (f64, Instant), now: Instant) -> f64 {
+        let grown = now.saturating_duration_since(at).as_secs_f64() * self.rate.per_second;
+        (level + grown).min(self.rate.burst)
+    }
+
+    fn wait(&self, left: f64) -> Result<(), Duration> {
         if left < 1.0 { Err(Duration::from_secs_f64((1.0 - left) / self.rate.per_second)) } else { Ok(()) }
     }
+}
+
+/// The bucket that counts for `name`: its own, or while there is no room for it the newcomers'.
+fn shared_when_full<'a>(filled: &HashMap<String, (f64, Instant)>, name: &'a str) -> &'a str {
+    if filled.len() >= BUCKETS_MAX && !filled.contains_key(name) { "" } else { name }
 }
 
 /// What addresses are told apart by: an IPv6 network of 64 bits is one customer's.
@@ -114,6 +123,8 @@ mod tests {
         }
         assert!(buckets.filled.lock().expect("no panic").len() <= BUCKETS_MAX + 1);
         assert!(buckets.take("one more", now).is_err(), "newcomers share a bucket");
+        assert!(buckets.peek("yet another", now).is_err(), "and are told so before they take from it");
+        assert_eq!(buckets.peek("0", now), Ok(()), "who has a bucket keeps it");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! - [`claim`]: what a request says about who sent it.
 //! - [`canonical`], [`signature`]: whether that is true.
 //! - [`limits`]: how often.
+//! - [`strangers`]: what it may cost to find out that it is not.
 //!
 //! Any region is accepted: there are none here, and clients must name one. A read may be repeated
 //! with its signature as long as that is valid; a change is made once with it, see `audited`.
@@ -11,15 +12,16 @@ pub(crate) mod canonical;
 pub(crate) mod claim;
 pub(crate) mod limits;
 pub(crate) mod signature;
+pub(crate) mod strangers;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
 use axum::http::request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -33,13 +35,17 @@ use uuid::Uuid;
 use self::canonical::Parts;
 use self::claim::Claim;
 use self::limits::Buckets;
+use self::strangers::{Network, Strangers, peer};
+use crate::body::{Broken, whole};
+use crate::shares::Shares;
 use crate::wire::Error;
 use crate::{Api, BODY_BYTES_MAX, protocol};
 
 /// Requests that are answered at once. More only wait for the same connections to the store.
 const IN_HAND_MAX: usize = 256;
-/// Longest wait for the body of a request: enough for its largest size on a slow line.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// Bytes of bodies that are being read or answered at once, and what one network may have of them.
+/// Short bodies are not counted.
+const BODIES_BYTES: (usize, usize) = (128 << 20, 32 << 20);
 
 /// Who sent a request.
 #[derive(Debug, Clone)]
@@ -59,10 +65,12 @@ pub(crate) struct Caller {
 #[derive(Debug)]
 pub(crate) struct Gate {
     requests: Buckets,
-    failures: Buckets,
+    pub(crate) strangers: Strangers,
+    pub(crate) keys_asked: Buckets,
     recorded: Buckets,
     /// Failures since the last one that was recorded.
     unrecorded: AtomicU64,
+    bodies: Arc<Shares>,
     in_hand: Semaphore,
     refused_total: AtomicU64,
     throttled_total: AtomicU64,
@@ -72,9 +80,11 @@ impl Default for Gate {
     fn default() -> Self {
         Self {
             requests: Buckets::new(limits::REQUESTS),
-            failures: Buckets::new(limits::FAILURES),
+            strangers: Strangers::default(),
+            keys_asked: Buckets::new(limits::KEYS),
             recorded: Buckets::new(limits::RECORDED_FAILURES),
             unrecorded: AtomicU64::new(0),
+            bodies: Shares::new(BODIES_BYTES.0, BODIES_BYTES.1),
             in_hand: Semaphore::new(IN_HAND_MAX),
             refused_total: AtomicU64::new(0),
             throttled_total: AtomicU64::new(0),
@@ -103,14 +113,25 @@ impl Gate {
 /// Lets a signed request through, with its [`Caller`] among its extensions.
 pub(crate) async fn require(State(api): State<Api>, request: Request, next: Next) -> Response {
     let request_id = Uuid::new_v4();
-    // Until the answer begins: a stream of events is no work in hand.
-    let Ok(_place) = api.gate.in_hand.try_acquire() else {
-        return protocol::finished(Err(throttled(&api, Duration::from_secs(1))), request_id);
-    };
-    match authenticated(&api, request).await {
-        Ok(request) => next.run(request).await,
-        Err(error) => protocol::finished(Err(error), request_id),
-    }
+    answer(&api, request, next).await.unwrap_or_else(|error| protocol::finished(Err(error), request_id))
+}
+
+async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Error> {
+    let (head, body) = request.into_parts();
+    let network = Network::of(&head.extensions).0;
+    // Held until the answer begins, as the place in hand is: a stream of events is neither.
+    let (body, _share) = whole(body, BODY_BYTES_MAX, &api.gate.bodies, &network).await.map_err(|broken| {
+        if matches!(broken, Broken::TooLate) {
+            api.gate.strangers.failed(&network);
+        }
+        unread(api, &broken)
+    })?;
+    let look = api.gate.strangers.look(&network).await.map_err(|wait| throttled(api, wait))?;
+    // Taken last: who sends slowly, or is looked at in turn, keeps nobody else waiting.
+    let _place = api.gate.in_hand.try_acquire().map_err(|_| throttled(api, Duration::from_secs(1)))?;
+    let request = authenticated(api, head, body, &network, look.wait).await?;
+    drop(look);
+    Ok(next.run(request).await)
 }
 
 /// As [`require`], but whoever is on this machine need not sign: for what a local scraper reads.
@@ -122,25 +143,18 @@ pub(crate) async fn require_from_afar(state: State<Api>, request: Request, next:
     require(state, request, next).await
 }
 
-async fn authenticated(api: &Api, request: Request) -> Result<Request, Error> {
-    let (mut head, body) = request.into_parts();
-    let address = peer(&head.extensions);
-    let network = address.map_or_else(|| "unknown".to_owned(), limits::network);
-    api.gate.failures.peek(&network, Instant::now()).map_err(|wait| throttled(api, wait))?;
-    let body = tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await;
-    let body = match body {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) => {
-            let message = format!("{error}; allowed are {BODY_BYTES_MAX} bytes of JSON");
-            return Err(Error::new("SerializationException", message));
-        }
-        Err(_) => {
-            let seconds = BODY_WITHIN.as_secs();
-            return Err(Error::new("RequestTimeoutException", format!("the body did not come within {seconds} s")));
-        }
-    };
+/// The request with its caller. `suspected` is what somebody is answered whose network failed too
+/// often, if this fails as well.
+async fn authenticated(
+    api: &Api,
+    mut head: request::Parts,
+    body: Bytes,
+    network: &str,
+    suspected: Option<Duration>,
+) -> Result<Request, Error> {
     let now = Timestamp::now();
-    let source = address.map_or_else(|| "unknown".to_owned(), |address| address.to_canonical().to_string());
+    let source =
+        peer(&head.extensions).map_or_else(|| "unknown".to_owned(), |address| address.to_canonical().to_string());
     match caller(api, &head, &body, &source, now).await {
         Ok(caller) => {
             api.gate.requests.take(&caller.access_key_id, Instant::now()).map_err(|wait| throttled(api, wait))?;
@@ -149,9 +163,23 @@ async fn authenticated(api: &Api, request: Request) -> Result<Request, Error> {
         }
         Err(error) if error.status().is_server_error() => Err(error),
         Err(error) => {
-            let _ = api.gate.failures.take(&network, Instant::now());
+            api.gate.strangers.failed(network);
+            if let Some(wait) = suspected {
+                return Err(throttled(api, wait));
+            }
             refused(api, &head, &source, &error, now).await;
             Err(error)
+        }
+    }
+}
+
+/// What is answered to a request whose body there is not.
+fn unread(api: &Api, broken: &Broken) -> Error {
+    match broken {
+        Broken::NoRoom => throttled(api, Duration::from_secs(1)),
+        Broken::TooLate => Error::new("RequestTimeoutException", broken.to_string()),
+        Broken::TooLong | Broken::Cut(_) => {
+            Error::new("SerializationException", format!("{broken}; allowed are {BODY_BYTES_MAX} bytes of JSON"))
         }
     }
 }
@@ -175,7 +203,11 @@ async fn caller(api: &Api, head: &request::Parts, body: &[u8], source: &str, now
     if !key.enabled {
         return Err(Error::new("UnrecognizedClientException", "this access key is disabled"));
     }
-    api.store.access_key_used(&key, now).await?;
+    // A note for people. A store that takes no changes now can still be read.
+    if let Err(error) = api.store.access_key_used(&key, now).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, access_key.id = key.access_key_id, "could not note that an access key was used");
+    }
     Ok(Caller {
         access_key_id: key.access_key_id,
         role: key.role,
@@ -213,8 +245,4 @@ async fn refused(api: &Api, head: &request::Parts, source: &str, error: &Error, 
 fn throttled(api: &Api, wait: Duration) -> Error {
     api.gate.throttled_total.fetch_add(1, Ordering::Relaxed);
     Error::throttled("Rate exceeded", wait)
-}
-
-fn peer(extensions: &axum::http::Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
 }

@@ -12,6 +12,7 @@ mod operations;
 mod policies;
 mod protocol;
 mod registrations;
+mod strangers;
 mod support;
 mod tls;
 mod windows;

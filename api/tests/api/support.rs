@@ -112,6 +112,11 @@ impl Harness {
         Self { store, bus, topics, master_key, admin, router, _directory: directory }
     }
 
+    /// A further API on the same store and ports.
+    pub(crate) fn api(&self) -> Api {
+        Api::new(self.store.clone(), self.bus.clone(), self.topics.clone(), self.master_key.clone())
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> (StatusCode, Vec<u8>) {
         let response = self.router.clone().oneshot(request).await.expect("the router cannot fail");
         let status = response.status();
