@@ -8,17 +8,22 @@
 //! Keys come from the registration. A later one is taken when a key that the node has vouches for
 //! it, over any number of steps, and only from the server that the node registered with.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use patchwave_schemas::batch::{self, Hash};
 use patchwave_schemas::envelope::DecodeError;
 use patchwave_schemas::signing::{SignedMessage, VerificationKey, endorsed_text};
+use ring::digest::{SHA256, digest};
 use ring::signature::{ED25519, UnparsedPublicKey};
 
 /// Keys of one control plane at most: more are no rotation.
 const KEYS_MAX: usize = 64;
+
+/// Batches whose signature is remembered as good. Messages of one batch come close together.
+const BATCHES_REMEMBERED: usize = 32;
 
 /// Whose messages a node acts on.
 #[derive(Debug, Clone, Default)]
@@ -76,7 +81,8 @@ impl Trust {
         let Some(key) = ring.key(key_id) else {
             return Err(Distrust::UnknownKey { message_type: message_type(), key_id: shown(key_id) });
         };
-        if is_signed(&key, &message.text(), signature) {
+        let path = message.signaturepath.unwrap_or_default();
+        if ring.vouches_for(&key, &message.text(), path, signature) {
             Ok(())
         } else {
             Err(Distrust::Forged { message_type: message_type(), key_id: shown(key_id) })
@@ -88,6 +94,17 @@ impl Trust {
 #[derive(Debug, Default)]
 pub struct KeyRing {
     keys: RwLock<BTreeMap<String, [u8; 32]>>,
+    /// Batches that were verified, the latest last: a process that serves many nodes is told the
+    /// same root many times, and a signature takes a hundred times as long as a path.
+    verified: Mutex<VecDeque<Batch>>,
+}
+
+/// A root, and the signature by which a key vouched for it.
+#[derive(Debug, PartialEq, Eq)]
+struct Batch {
+    key: [u8; 32],
+    root: Hash,
+    signature: Vec<u8>,
 }
 
 /// A list of keys that a node does not take.
@@ -126,7 +143,7 @@ impl KeyRing {
         if valid.is_empty() {
             return Err(KeyRefusal::NoneVouchedFor { listed: keys.len() });
         }
-        Ok(Self { keys: RwLock::new(valid) })
+        Ok(Self { keys: RwLock::new(valid), verified: Mutex::default() })
     }
 
     /// Takes over what the control plane lists now: valid keys that are trusted already or that
@@ -183,6 +200,26 @@ impl KeyRing {
     fn key(&self, key_id: &str) -> Option<[u8; 32]> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(key_id).copied()
     }
+
+    /// Whether a key has signed the batch to which the path of a message leads.
+    fn vouches_for(&self, key: &[u8; 32], text: &[u8], path: &str, signature: &str) -> bool {
+        let (Ok(path), Ok(signature)) = (BASE64.decode(path), BASE64.decode(signature)) else { return false };
+        let Some(root) = batch::root_of(batch::leaf(text, sha256), &path, sha256) else { return false };
+        let batch = Batch { key: *key, root, signature };
+        if self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(&batch) {
+            return true;
+        }
+        let signed = UnparsedPublicKey::new(&ED25519, key).verify(&batch::root_text(&root), &batch.signature);
+        if signed.is_err() {
+            return false;
+        }
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.len() >= BATCHES_REMEMBERED {
+            verified.pop_front();
+        }
+        verified.push_back(batch);
+        true
+    }
 }
 
 fn limited(keys: &[VerificationKey]) -> Result<&[VerificationKey], KeyRefusal> {
@@ -198,6 +235,10 @@ fn is_endorsed(key: &VerificationKey, trusted: &BTreeMap<String, [u8; 32]>) -> b
     let (Some(by), Some(endorsement)) = (&key.endorsed_by, &key.endorsement) else { return false };
     let Some(endorser) = trusted.get(by) else { return false };
     is_signed(endorser, &endorsed_text(&key.key_id, &key.public_key), endorsement)
+}
+
+fn sha256(bytes: &[u8]) -> Hash {
+    digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 fn is_signed(key: &[u8; 32], text: &[u8], signature: &str) -> bool {
@@ -242,12 +283,27 @@ mod tests {
         }
 
         fn message(&self, data: &str) -> String {
-            let signature = BASE64.encode(self.pair.sign(&signed_text("t.v1", data.as_bytes())));
+            let alone = batch::leaf(&signed_text("t.v1", data.as_bytes()), sha256);
+            let signature = BASE64.encode(self.pair.sign(&batch::root_text(&alone)));
             format!(
                 r#"{{"specversion":"1.0","type":"t.v1","keyid":"{}","signature":"{signature}","data":{data}}}"#,
                 self.id
             )
         }
+    }
+
+    /// Messages that one signature vouches for.
+    fn messages(key: &Key, data: &[&str]) -> Vec<String> {
+        let leaf = |data: &&str| batch::leaf(&signed_text("t.v1", data.as_bytes()), sha256);
+        let (root, paths) = batch::tree(&data.iter().map(leaf).collect::<Vec<_>>(), sha256).expect("some");
+        let (id, signature) = (key.id, BASE64.encode(key.pair.sign(&batch::root_text(&root))));
+        let message = |(data, path): (&&str, &Vec<u8>)| {
+            let path = BASE64.encode(path);
+            format!(
+                r#"{{"specversion":"1.0","type":"t.v1","keyid":"{id}","signature":"{signature}","signaturepath":"{path}","data":{data}}}"#
+            )
+        };
+        data.iter().zip(&paths).map(message).collect()
     }
 
     fn trusting(keys: &[&Key]) -> (Arc<KeyRing>, Trust) {
@@ -270,6 +326,30 @@ mod tests {
             let altered = message.replacen(from, to, 1);
             assert!(matches!(trust.check(altered.as_bytes()), Err(Distrust::Forged { .. })), "{altered}");
         }
+    }
+
+    #[test]
+    fn messages_that_were_signed_together_are_taken_each_by_itself() {
+        let (key, other) = (Key::new("a"), Key::new("b"));
+        let (ring, trust) = trusting(&[&key, &other]);
+        let signed = messages(&key, &["[0]", "[1]", "[2]"]);
+        // The second time its batch is known, and nothing else is different.
+        for message in signed.iter().chain(&signed) {
+            trust.check(message.as_bytes()).expect("signed");
+            for (from, to) in [
+                (r#""data":["#, r#""data":[1"#),
+                (r#""keyid":"a""#, r#""keyid":"b""#),
+                (r#""signaturepath":""#, r#""signaturepath":"A"#),
+                (r#""signature":""#, r#""signature":"AAAA"#),
+            ] {
+                let altered = message.replacen(from, to, 1);
+                assert!(matches!(trust.check(altered.as_bytes()), Err(Distrust::Forged { .. })), "{altered}");
+            }
+        }
+        for count in 0..2 * BATCHES_REMEMBERED {
+            trust.check(key.message(&format!("[{count}]")).as_bytes()).expect("signed");
+        }
+        assert_eq!(ring.verified.lock().expect("nobody panicked").len(), BATCHES_REMEMBERED);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::{SignedDuration, Timestamp};
+use patchwave_schemas::batch;
 use patchwave_schemas::signing::{VerificationKey, endorsed_text, signed_text};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -98,11 +99,36 @@ impl SigningKey {
         &self.key_id
     }
 
-    /// Signs a message of this type with these bytes as `data`; for the attribute `signature`.
+    /// Signs messages, each a type and the bytes of its `data`, together; answers in their order.
     #[must_use]
-    pub fn sign(&self, message_type: &str, data: &[u8]) -> String {
-        BASE64.encode(self.pair.sign(&signed_text(message_type, data)))
+    pub fn sign(&self, messages: &[(&str, &[u8])]) -> Vec<Signature> {
+        let leaf = |(message_type, data): &(&str, &[u8])| batch::leaf(&signed_text(message_type, data), sha256);
+        let leaves: Vec<_> = messages.iter().map(leaf).collect();
+        let mut signatures = Vec::with_capacity(leaves.len());
+        for leaves in leaves.chunks(batch::LEAVES_MAX) {
+            let Some((root, paths)) = batch::tree(leaves, sha256) else { continue };
+            let signature = BASE64.encode(self.pair.sign(&batch::root_text(&root)));
+            signatures.extend(paths.iter().map(|path| Signature {
+                signature: signature.clone(),
+                path: (!path.is_empty()).then(|| BASE64.encode(path)),
+            }));
+        }
+        signatures
     }
+}
+
+/// What makes a message a signed one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// For the attribute `signature`.
+    pub signature: String,
+    /// For the attribute `signaturepath`; none when the message was signed alone.
+    pub path: Option<String>,
+}
+
+fn sha256(bytes: &[u8]) -> batch::Hash {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// Signs with whichever key is to sign now.
@@ -301,9 +327,24 @@ mod tests {
         let published = verification_keys(&store.signing_keys().await.expect("keys"), at(10));
         assert_eq!(published.len(), 1);
         assert!(published[0].valid && published[0].key_id == key.key_id());
-        let signature = key.sign("t.v1", b"{}");
-        assert!(verifies(&published[0].public_key, &signed_text("t.v1", b"{}"), &signature));
-        assert!(!verifies(&published[0].public_key, &signed_text("t.v1", b"{ }"), &signature));
+        let bodies: Vec<_> = (0..=batch::LEAVES_MAX).map(|number| format!("[{number}]")).collect();
+        let messages: Vec<_> = bodies.iter().map(|body| ("t.v1", body.as_bytes())).collect();
+        let signatures = key.sign(&messages);
+        assert_eq!(signatures.len(), messages.len());
+        let root_of = |(message_type, data): &(&str, &[u8]), path: &Option<String>| {
+            let path = BASE64.decode(path.as_deref().unwrap_or_default()).expect("base64");
+            batch::root_of(batch::leaf(&signed_text(message_type, data), sha256), &path, sha256).expect("a path")
+        };
+        for (message, Signature { signature, path }) in messages.iter().zip(&signatures) {
+            let verifies = |root| verifies(&published[0].public_key, &batch::root_text(&root), signature);
+            assert!(verifies(root_of(message, path)));
+            assert!(!verifies(root_of(&(message.0, b"{ }"), path)));
+        }
+        let of = |at: usize| (&signatures[at].signature, signatures[at].path.is_some());
+        assert_eq!((of(0), of(1).1), (of(1), true), "signed together");
+        assert_ne!(of(0), of(batch::LEAVES_MAX), "of more than one batch each has a signature of its own");
+        assert!(!of(batch::LEAVES_MAX).1, "the last was alone");
+        assert_eq!(key.sign(&[]), []);
         let again = Signer::new(store.clone(), master).key(at(10)).await.expect("the same key");
         assert_eq!(again.key_id(), key.key_id());
     }

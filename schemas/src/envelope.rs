@@ -52,9 +52,13 @@ pub struct CloudEvent<T> {
     /// The control plane's key that signed the payload; on messages to nodes, see [`crate::signing`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyid: Option<String>,
-    /// That key's signature of the type and the payload, in base64.
+    /// That key's signature of this message, or of the batch that it belongs to, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+    /// The hashes that lead from the type and the payload to what is signed, in base64; absent on a
+    /// message that was signed alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signaturepath: Option<String>,
     /// The payload.
     pub data: T,
 }
@@ -74,6 +78,7 @@ impl<T: Message> CloudEvent<T> {
             tracestate: None,
             keyid: None,
             signature: None,
+            signaturepath: None,
             data,
         }
     }

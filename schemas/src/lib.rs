@@ -8,6 +8,7 @@
 
 pub mod asyncapi;
 pub mod baseline;
+pub mod batch;
 pub mod catalogue;
 pub mod command;
 pub mod envelope;

@@ -1,8 +1,10 @@
 //! How messages to nodes are signed: which bytes, in which attributes.
 //!
-//! A signed message is an ordinary CloudEvent with two extension attributes: `keyid` names the
-//! control plane's key, `signature` is Ed25519 (RFC 8032) in base64 over the type and the exact
-//! bytes of `data`. Bytes and not values: nothing has to be written in one canonical form, and what
+//! A signed message is an ordinary CloudEvent with extension attributes: `keyid` names the control
+//! plane's key; `signature` is Ed25519 (RFC 8032) in base64 over the root of a tree of messages that
+//! were signed together, see [`crate::batch`]; `signaturepath` leads there from this one, in base64,
+//! and is absent on a message that was signed alone. A leaf is the type and the exact bytes of
+//! `data`. Bytes and not values: nothing has to be written in one canonical form, and what
 //! is verified is what is read. `data` names the node, the invocation and the time span, so all
 //! three are signed. The envelope's `id`, `time` and `source` are not: nothing is decided by them.
 //!
@@ -17,7 +19,7 @@ use crate::envelope::{DecodeError, SPEC_VERSION};
 /// What every signed text begins with: a signature made for another purpose fits no message.
 const PREFIX: &[u8] = b"patchwave-message-v1\n";
 
-/// The text that is signed for a message of this type with these bytes as `data`.
+/// The text that stands for a message of this type with these bytes as `data`.
 #[must_use]
 pub fn signed_text(message_type: &str, data: &[u8]) -> Vec<u8> {
     // A type holds no line's end, so that the two cannot be shifted into each other.
@@ -44,6 +46,9 @@ pub struct SignedMessage<'a> {
     /// The signature, in base64; absent on an unsigned message.
     #[serde(default)]
     pub signature: Option<&'a str>,
+    /// The way to the signed root, in base64; absent on a message that was signed alone.
+    #[serde(default)]
+    pub signaturepath: Option<&'a str>,
     /// The payload's bytes.
     #[serde(borrow)]
     data: &'a RawValue,
@@ -64,7 +69,7 @@ impl<'a> SignedMessage<'a> {
         Ok(message)
     }
 
-    /// The text that its signature is to be of.
+    /// The text of its leaf.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
         signed_text(self.message_type, self.data.get().as_bytes())
@@ -80,6 +85,7 @@ struct SignedHead {
     message_type: String,
     keyid: Option<String>,
     signature: Option<String>,
+    signaturepath: Option<String>,
 }
 
 /// The public half of a key that signs messages to nodes.

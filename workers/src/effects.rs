@@ -4,28 +4,19 @@
 //! the outbox, released invocations in their rows, notifications in their table. So a failure is
 //! logged and left to the sweeps, and the delivery that caused it is acknowledged all the same.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
 use patchwave_platform::Class;
-use patchwave_platform::bus::{Outgoing, Published, Route};
-use patchwave_platform::signing::SigningKey;
-use patchwave_platform::store::commands::CommandPayload;
+use patchwave_platform::bus::Published;
 use patchwave_platform::store::notifications::Notification;
 use patchwave_platform::store::outbox::OutboxMessage;
-use patchwave_platform::store::{Store, to_json};
+use patchwave_platform::store::to_json;
 use patchwave_platform::telemetry::error_chain;
-use patchwave_schemas::command::{CancelInvocation, RunInvocation};
-use patchwave_schemas::envelope::SPEC_VERSION;
-use patchwave_schemas::ids::derived_uuid;
-use patchwave_schemas::{CommandId, Message, NodeId};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use patchwave_schemas::{CommandId, NodeId};
 use tracing::{debug, warn};
 
-use crate::{Context, HandlerError, dispatcher};
+use crate::letters::Payloads;
+use crate::{Context, dispatcher};
 
 /// Times that commands which came back may free slots for others that come back, before the rest
 /// is left to the rollout's check. Each round is one transaction.
@@ -35,8 +26,6 @@ const ROUNDS_MAX: usize = 10_000;
 const TAKE_BACK_TRIES: usize = 6;
 /// Commands whose messages are made and published at a time: what bounds the memory of a release.
 const DELIVERIES_MAX: usize = 1_024;
-/// Commands whose payload is kept at hand.
-const PAYLOADS_MAX: usize = 64;
 
 /// What is to be done after the commit.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -96,133 +85,6 @@ pub enum Order {
     },
     /// Stop it.
     Cancel,
-}
-
-/// [`RunInvocation`] with the parts that many nodes share already in JSON. What is signed is this
-/// text, so it is written once.
-#[derive(Serialize)]
-struct RunWire<'a> {
-    command_id: CommandId,
-    node_id: &'a NodeId,
-    not_before: Timestamp,
-    not_after: Timestamp,
-    document: &'a RawValue,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    baseline: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct EventWire<'a> {
-    specversion: &'static str,
-    id: uuid::Uuid,
-    source: &'static str,
-    #[serde(rename = "type")]
-    event_type: &'static str,
-    time: Timestamp,
-    /// [`RELEASE_ATTRIBUTE`](patchwave_schemas::command::RELEASE_ATTRIBUTE).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    releaseattempt: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keyid: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signature: Option<String>,
-    data: &'a RawValue,
-}
-
-/// What commands carry, read once for each command and worker.
-#[derive(Default)]
-pub struct Payloads {
-    known: HashMap<CommandId, Arc<Payload>>,
-}
-
-struct Payload {
-    document: Box<RawValue>,
-    baselines: HashMap<String, Box<RawValue>>,
-}
-
-impl Payloads {
-    /// Turns deliveries into messages.
-    ///
-    /// # Errors
-    /// [`HandlerError`] when a command's payload cannot be read.
-    pub async fn messages(
-        &mut self,
-        store: &Store,
-        key: Option<&SigningKey>,
-        deliveries: &[NodeDelivery],
-        now: Timestamp,
-    ) -> Result<Vec<Outgoing>, HandlerError> {
-        let mut messages = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
-            let payload = self.payload(store, delivery.command_id).await?;
-            messages.push(message(delivery, &payload, key, now));
-        }
-        Ok(messages)
-    }
-
-    async fn payload(&mut self, store: &Store, command: CommandId) -> Result<Arc<Payload>, HandlerError> {
-        if let Some(known) = self.known.get(&command) {
-            return Ok(Arc::clone(known));
-        }
-        let unreadable = |what| HandlerError::Contradiction(format!("the {what} of command {command} is not JSON"));
-        let CommandPayload { document, baselines } = store
-            .command_payload(command)
-            .await?
-            .ok_or_else(|| HandlerError::Contradiction(format!("command {command} is not stored")))?;
-        let payload = Arc::new(Payload {
-            document: RawValue::from_string(document).map_err(|_| unreadable("document"))?,
-            baselines: baselines
-                .into_iter()
-                .map(|(key, text)| Ok((key, RawValue::from_string(text).map_err(|_| unreadable("baseline"))?)))
-                .collect::<Result<_, HandlerError>>()?,
-        });
-        if self.known.len() >= PAYLOADS_MAX {
-            self.known.clear();
-        }
-        self.known.insert(command, Arc::clone(&payload));
-        Ok(payload)
-    }
-}
-
-fn message(delivery: &NodeDelivery, payload: &Payload, key: Option<&SigningKey>, now: Timestamp) -> Outgoing {
-    let (command, node) = (delivery.command_id, &delivery.node_id);
-    // The id is the same for every delivery of one invocation.
-    let (message_type, id, data) = match &delivery.order {
-        Order::Run { baseline_key, not_before, not_after } => {
-            let data = to_json(&RunWire {
-                command_id: command,
-                node_id: node,
-                not_before: *not_before,
-                not_after: *not_after,
-                document: &payload.document,
-                baseline: baseline_key.as_ref().and_then(|key| payload.baselines.get(key)).map(|raw| &**raw),
-            });
-            (RunInvocation::TYPE, derived_uuid("run invocation:", &format!("{command}/{node}")), data)
-        }
-        Order::Cancel => {
-            let data = to_json(&CancelInvocation { command_id: command, node_id: node.clone() });
-            (CancelInvocation::TYPE, derived_uuid("cancel invocation:", &format!("{command}/{node}")), data)
-        }
-    };
-    let signature = key.map(|key| key.sign(message_type, data.as_bytes()));
-    let data = RawValue::from_string(data).expect("just written as JSON");
-    let event = EventWire {
-        specversion: SPEC_VERSION,
-        id,
-        source: "/patchwave/dispatcher",
-        event_type: message_type,
-        time: now,
-        releaseattempt: delivery.frees_slot.then_some(delivery.attempt),
-        keyid: key.map(SigningKey::key_id),
-        signature,
-        data: &data,
-    };
-    Outgoing {
-        route: Route::Node { address: delivery.address.clone() },
-        message_id: id,
-        message_type: message_type.to_owned(),
-        body: to_json(&event).into_bytes(),
-    }
 }
 
 /// Carries effects out, and whatever follows from commands that come back.

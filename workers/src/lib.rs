@@ -5,6 +5,7 @@
 //!
 //! - [`runtime`]: consuming a queue in batches; retries, poison, graceful stop.
 //! - [`effects`]: what follows a committed transaction, and carrying it out.
+//! - [`letters`]: what nodes are told, as signed messages.
 //! - [`advance`]: applying one engine step of a rollout to the store.
 //! - [`news`]: the wording of notifications.
 //! - one module for each queue, with one file for each message.
@@ -15,6 +16,7 @@ pub mod dead;
 pub mod dispatcher;
 pub mod effects;
 pub mod inventory;
+pub mod letters;
 pub mod news;
 pub mod notifier;
 pub mod resolver;

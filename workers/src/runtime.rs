@@ -30,7 +30,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
-use crate::effects::{Effects, Payloads, carry_out};
+use crate::effects::{Effects, carry_out};
+use crate::letters::Payloads;
 use crate::{Context, HandlerError, collector, dead, dispatcher, inventory, notifier, resolver};
 
 /// First pause before a batch is tried again.

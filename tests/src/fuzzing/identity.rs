@@ -10,10 +10,11 @@ use patchwave_schemas::signing::{SignedMessage, VerificationKey};
 
 use super::text;
 
-/// The key that the message in the corpus is signed with; its private half was thrown away.
-const KEY: &str = "oYwE9e9sejDHLP9I2qP8Vzc7c6W+ZbeJkZ8EwlNPlEs=";
+/// The key that the messages in the corpus are signed with; its private half was thrown away.
+const KEY: &str = "WOOaCbX3CMC30cqfzE+KSRGOPdBnaWmtipRzxRliAEo=";
 const KEY_ID: &str = "sk-test";
-/// What was signed: the type and the payload of the one message that the key has signed.
+/// The type and the payload of the one message that the key has signed for anybody: once alone, and
+/// once with two others that are in no file.
 const SIGNED: &str = include_str!("signed.txt");
 
 fn ring() -> KeyRing {

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use patchwave_platform::bus::amqp::AmqpBus;
 use patchwave_platform::bus::{Bus, Outgoing, Published, Route};
 use patchwave_platform::secrets::MasterKey;
-use patchwave_platform::signing::{Signer, SigningKey};
+use patchwave_platform::signing::{Signature, Signer, SigningKey};
 use patchwave_platform::store::Store;
 use patchwave_schemas::command::{Action, CancelInvocation, RenderedDocument, RunInvocation, Step};
 use patchwave_schemas::report::NodeConnected;
@@ -54,10 +54,12 @@ fn run(node: &NodeId, runs: &Path, name: &str) -> RunInvocation {
 }
 
 /// The message as the control plane makes it: `data` goes out exactly as it is signed.
-fn message(message_type: &str, data: &str, key: Option<(&str, String)>) -> Vec<u8> {
+fn message(message_type: &str, data: &str, key: Option<(&str, Signature)>) -> Vec<u8> {
     let (id, now) = (Uuid::new_v4(), Timestamp::now());
-    let signature =
-        key.map_or_else(String::new, |(key_id, signature)| format!(r#""keyid":"{key_id}","signature":"{signature}","#));
+    let signature = key.map_or_else(String::new, |(key_id, Signature { signature, path })| {
+        let path = path.map_or_else(String::new, |path| format!(r#""signaturepath":"{path}","#));
+        format!(r#""keyid":"{key_id}","signature":"{signature}",{path}"#)
+    });
     format!(
         r#"{{"specversion":"1.0","id":"{id}","source":"/patchwave/dispatcher","type":"{message_type}","time":"{now}",{signature}"data":{data}}}"#
     )
@@ -66,7 +68,12 @@ fn message(message_type: &str, data: &str, key: Option<(&str, String)>) -> Vec<u
 
 fn signed<M: Message>(key: &SigningKey, data: &M) -> Vec<u8> {
     let data = serde_json::to_string(data).unwrap();
-    message(M::TYPE, &data, Some((key.key_id(), key.sign(M::TYPE, data.as_bytes()))))
+    message(M::TYPE, &data, Some((key.key_id(), lone(key, M::TYPE, &data))))
+}
+
+/// The signature of a message that is signed alone.
+fn lone(key: &SigningKey, message_type: &str, data: &str) -> Signature {
+    key.sign(&[(message_type, data.as_bytes())]).remove(0)
 }
 
 /// The same message with its payload changed behind the signature's back.
@@ -114,9 +121,16 @@ async fn who_holds_the_broker_makes_no_node_run_anything() {
     let elsewhere = signed(&key, &run(&other, &runs, "redirected"));
     let unsigned_data = serde_json::to_string(&run(&node, &runs, "unsigned")).unwrap();
     let forged_data = serde_json::to_string(&run(&node, &runs, "forged")).unwrap();
-    let forged_signature = thief.sign(RunInvocation::TYPE, forged_data.as_bytes());
+    let forged_signature = lone(&thief, RunInvocation::TYPE, &forged_data);
     let retyped_data = serde_json::to_string(&run(&node, &runs, "retyped")).unwrap();
-    let retyped_signature = key.sign(CancelInvocation::TYPE, retyped_data.as_bytes());
+    let retyped_signature = lone(&key, CancelInvocation::TYPE, &retyped_data);
+    let (own, others) = (run(&node, &runs, "signed with another"), run(&other, &runs, "another's"));
+    let (own, others) = (serde_json::to_string(&own).unwrap(), serde_json::to_string(&others).unwrap());
+    let batch = key.sign(&[(RunInvocation::TYPE, own.as_bytes()), (RunInvocation::TYPE, others.as_bytes())]);
+    let of_batch = |data: &str, signature: &Signature| {
+        message(RunInvocation::TYPE, data, Some((key.key_id(), signature.clone())))
+    };
+    send(of_batch(&own, &batch[0])).await;
     let cases = [
         ("replayed", genuine.clone()),
         ("unsigned", message(RunInvocation::TYPE, &unsigned_data, None)),
@@ -140,6 +154,9 @@ async fn who_holds_the_broker_makes_no_node_run_anything() {
         }),
         ("redirected", elsewhere.clone()),
         ("redirected and readdressed", altered(&elsewhere, |data| data["node_id"] = json!(node))),
+        ("redirected out of a batch", of_batch(&others, &batch[1])),
+        ("added to a batch", of_batch(&unsigned_data, &batch[0])),
+        ("alone in place of its batch", of_batch(&unsigned_data, &Signature { path: None, ..batch[0].clone() })),
         ("early", signed(&key, &later)),
         ("late", signed(&key, &earlier)),
         ("late and prolonged", { altered(&signed(&key, &earlier), |data| data["not_after"] = json!(now + hour)) }),
@@ -155,6 +172,6 @@ async fn who_holds_the_broker_makes_no_node_run_anything() {
         std::fs::read_to_string(&runs).ok().filter(|text| text.contains("last"))
     })
     .await;
-    assert_eq!(ran.lines().collect::<Vec<_>>(), ["genuine", "last"]);
+    assert_eq!(ran.lines().collect::<Vec<_>>(), ["genuine", "signed with another", "last"]);
     bus.close().await;
 }
