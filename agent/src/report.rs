@@ -3,7 +3,7 @@
 //! Ids are derived from what is reported, so a report that is sent again is the same message.
 
 use jiff::Timestamp;
-use patchwave_schemas::envelope::{CloudEvent, Message};
+use patchwave_schemas::envelope::{CloudEvent, Message, node_source};
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::node::{NodeFacts, NodePolicy};
 use patchwave_schemas::report::{InvocationFinished, InvocationProgressed, NodeConnected, NodeHeartbeat, NodeScanned};
@@ -46,7 +46,7 @@ impl Report {
 
     fn new<M: Message>(node: &NodeId, cause: &str, now: Timestamp, data: M) -> Self {
         let id = derived_uuid("report:", &format!("{}/{node}/{cause}", M::TYPE));
-        let event = CloudEvent::new(id, format!("/node/{node}"), now, data).about(node.as_str());
+        let event = CloudEvent::new(id, node_source(node), now, data).about(node.as_str());
         Self { id, message_type: M::TYPE, body: event.to_bytes(), node_id: node.clone(), settles: None }
     }
 

@@ -2,6 +2,7 @@
 
 use patchwave_platform::bus::{Outgoing, Route};
 use patchwave_platform::store::dead_letters::DeadLetter;
+use patchwave_schemas::catalogue::{Direction, MESSAGES};
 use patchwave_schemas::envelope::Head;
 use patchwave_schemas::topology::{WorkQueue, routing_key};
 use serde::Deserialize;
@@ -47,7 +48,14 @@ pub(crate) async fn replay(api: &Api, request: &Request) -> Result<Value, Error>
     let head = Head::from_bytes(letter.body.as_bytes()).ok();
     let route = match (queue_named(&letter.queue), &head) {
         (Some(queue), _) => Route::Queue(queue),
-        (None, Some(head)) => Route::Event { key: routing_key(&head.event_type).to_owned() },
+        (None, Some(head)) => {
+            let key = routing_key(&head.event_type).to_owned();
+            let entry = MESSAGES.iter().find(|entry| entry.message_type == head.event_type);
+            match entry.map(|entry| entry.direction) {
+                Some(Direction::Report) => Route::Report { key },
+                _ => Route::Event { key },
+            }
+        }
         (None, None) => {
             return Err(Error::validation(format!(
                 "dead letter {} came from queue `{}` and is no CloudEvent; it can only be dropped",
@@ -55,6 +63,12 @@ pub(crate) async fn replay(api: &Api, request: &Request) -> Result<Value, Error>
             )));
         }
     };
+    if let Some(head) = head.as_ref().filter(|head| !letter.sender.may_have_said(head)) {
+        return Err(Error::validation(format!(
+            "dead letter {} says it is from `{}`, and {} published it; it can only be dropped",
+            letter.dead_letter_id, head.source, letter.sender
+        )));
+    }
     let outgoing = Outgoing {
         route,
         message_id: head.as_ref().map_or(letter.dead_letter_id, |head| head.id),
@@ -103,6 +117,7 @@ fn summary(letter: &DeadLetter) -> Value {
         "Reason": letter.reason,
         "MessageType": head.as_ref().map(|head| &head.event_type),
         "MessageId": head.as_ref().map(|head| head.id),
+        "Sender": letter.sender.to_text(),
         "Source": head.as_ref().map(|head| &head.source),
         "BuriedAt": epoch(letter.buried_at),
     }))

@@ -53,7 +53,7 @@ pub fn tree(leaves: &[Hash], hash: HashOf) -> Option<(Hash, Vec<Vec<u8>>)> {
     while level.len() > 1 {
         for (index, path) in paths.iter_mut().enumerate() {
             let at = index / width;
-            let (side, beside) = if at % 2 == 0 { (RIGHT, at + 1) } else { (LEFT, at - 1) };
+            let (side, beside) = if at.is_multiple_of(2) { (RIGHT, at + 1) } else { (LEFT, at - 1) };
             // The last one of an odd number goes up as it is.
             if let Some(other) = level.get(beside) {
                 path.push(side);
@@ -73,7 +73,7 @@ pub fn tree(leaves: &[Hash], hash: HashOf) -> Option<(Hash, Vec<Vec<u8>>)> {
 /// The root to which a leaf's path leads; `None` for bytes that are no path.
 #[must_use]
 pub fn root_of(leaf: Hash, path: &[u8], hash: HashOf) -> Option<Hash> {
-    if path.len() % STEP_BYTES != 0 || path.len() > STEP_BYTES * STEPS_MAX {
+    if !path.len().is_multiple_of(STEP_BYTES) || path.len() > STEP_BYTES * STEPS_MAX {
         return None;
     }
     path.chunks_exact(STEP_BYTES).try_fold(leaf, |below, step| {
@@ -113,7 +113,11 @@ mod tests {
             let (root, paths) = tree(&leaves, mixed).expect("there are leaves");
             for (at, one) in leaves.iter().enumerate() {
                 for (of, path) in paths.iter().enumerate() {
-                    assert_eq!(root_of(*one, path, mixed) == Some(root), at == of, "{at} by the path of {of} of {count}");
+                    assert_eq!(
+                        root_of(*one, path, mixed) == Some(root),
+                        at == of,
+                        "{at} by the path of {of} of {count}"
+                    );
                 }
             }
         }

@@ -63,6 +63,12 @@ pub struct CloudEvent<T> {
     pub data: T,
 }
 
+/// The `source` of what a node reports.
+#[must_use]
+pub fn node_source(node: &NodeId) -> String {
+    format!("/node/{node}")
+}
+
 impl<T: Message> CloudEvent<T> {
     /// Wraps `data` as an event that happened at `time`.
     pub fn new(id: Uuid, source: impl Into<String>, time: Timestamp, data: T) -> Self {
@@ -95,9 +101,10 @@ impl<T: Message> CloudEvent<T> {
     /// # Errors
     /// [`DecodeError::OtherSpeaker`].
     pub fn spoken_by(&self, node: &NodeId) -> Result<(), DecodeError> {
-        match self.source.strip_prefix("/node/") {
-            Some(speaker) if speaker == node.as_str() => Ok(()),
-            _ => Err(DecodeError::OtherSpeaker { speaker: self.source.clone(), node: node.to_string() }),
+        if self.source == node_source(node) {
+            Ok(())
+        } else {
+            Err(DecodeError::OtherSpeaker { speaker: self.source.clone(), node: node.to_string() })
         }
     }
 

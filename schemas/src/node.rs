@@ -59,6 +59,12 @@ pub const TAGS_MAX: usize = 50;
 /// Characters of a tag's key, and of its value, at most (SSM).
 pub const TAG_CHARS_MAX: (usize, usize) = (128, 256);
 
+/// Characters of any other text about a node at most: what every store and screen takes. SSM's own
+/// limits are 255 for a computer's name and less for the others.
+pub const TEXT_CHARS_MAX: usize = 255;
+/// Documents that a node's policy may name, and characters of a document's name, at most.
+pub const POLICY_DOCUMENTS_MAX: (usize, usize) = (200, 128);
+
 /// The facts an agent reports when it connects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFacts {
@@ -87,8 +93,8 @@ pub struct NodeFacts {
 }
 
 impl NodeFacts {
-    /// Checks what the types do not: SSM's limits on tags, and that no text holds a control
-    /// character, which no database or terminal is to meet.
+    /// Checks what the types do not: SSM's limits on tags, that no text is longer than
+    /// [`TEXT_CHARS_MAX`], and that none holds a control character, which no database or terminal is to meet.
     ///
     /// # Errors
     /// A sentence that names the field, the value and what is allowed.
@@ -105,12 +111,31 @@ impl NodeFacts {
                 return Err(format!("tags: value {value:?} of {key:?}; allowed are up to {value_max} characters"));
             }
         }
-        let texts = [&self.computer_name, &self.platform_name, &self.platform_version, &self.agent_version];
+        let named = [
+            ("computer_name", &self.computer_name),
+            ("platform_name", &self.platform_name),
+            ("platform_version", &self.platform_version),
+            ("agent_version", &self.agent_version),
+        ];
+        for (field, text) in named.into_iter().chain(self.ip_address.iter().map(|text| ("ip_address", text))) {
+            is_short(field, text)?;
+        }
+        let texts = named.into_iter().map(|(_, text)| text);
         let tags = self.tags.iter().flat_map(|(key, value)| [key, value]);
-        match texts.into_iter().chain(&self.ip_address).chain(tags).find(|text| text.chars().any(char::is_control)) {
+        match texts.chain(&self.ip_address).chain(tags).find(|text| text.chars().any(char::is_control)) {
             Some(text) => Err(format!("{text:?} holds a control character; none is allowed")),
             None => Ok(()),
         }
+    }
+}
+
+/// Checks the length of a text of [`TEXT_CHARS_MAX`] at most.
+pub(crate) fn is_short(field: &str, text: &str) -> Result<(), String> {
+    match text.chars().count() {
+        count if count > TEXT_CHARS_MAX => {
+            Err(format!("{field} has {count} characters; allowed are up to {TEXT_CHARS_MAX}"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -127,6 +152,25 @@ pub struct NodePolicy {
 }
 
 impl NodePolicy {
+    /// Checks that the list of documents is one that can be stored with every node.
+    ///
+    /// # Errors
+    /// A sentence that names the field, the value and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        let (count_max, chars_max) = POLICY_DOCUMENTS_MAX;
+        let documents = self.documents.iter().flatten();
+        if documents.clone().count() > count_max {
+            return Err(format!("policy.documents has {} names; at most {count_max} are allowed", documents.count()));
+        }
+        match documents.clone().find(|name| name.chars().count() > chars_max) {
+            Some(name) => Err(format!(
+                "policy.documents has a name of {} characters; allowed are up to {chars_max}",
+                name.chars().count()
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Whether it takes everything.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -163,6 +207,21 @@ mod tests {
             simulated: false,
             tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         }
+    }
+
+    #[test]
+    fn texts_and_policies_that_are_too_long_are_refused() {
+        let long = NodeFacts { platform_name: "x".repeat(TEXT_CHARS_MAX + 1), ..facts(&[]) };
+        assert!(long.check().expect_err("long").contains("platform_name has 256"));
+        let long = NodeFacts { ip_address: Some("1".repeat(TEXT_CHARS_MAX + 1)), ..facts(&[]) };
+        assert!(long.check().expect_err("long").contains("ip_address has 256"));
+        let policy =
+            |names: Vec<String>| NodePolicy { documents: Some(names.into_iter().collect()), ..NodePolicy::default() };
+        let (count_max, chars_max) = POLICY_DOCUMENTS_MAX;
+        assert_eq!(policy((0..count_max).map(|one| one.to_string()).collect()).check(), Ok(()));
+        let many = policy((0..=count_max).map(|one| one.to_string()).collect());
+        assert!(many.check().expect_err("many").contains("at most 200"));
+        assert!(policy(vec!["x".repeat(chars_max + 1)]).check().expect_err("long").contains("up to 128"));
     }
 
     #[test]

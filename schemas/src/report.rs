@@ -8,7 +8,7 @@ use crate::baseline::PatchRecord;
 use crate::command::{PatchOperation, RebootOption};
 use crate::envelope::Message;
 use crate::ids::{BaselineId, CommandId, NodeId};
-use crate::node::{NodeFacts, NodePolicy};
+use crate::node::{NodeFacts, NodePolicy, is_short};
 
 /// Characters of standard output a step keeps (SSM: 24,000).
 pub const OUTPUT_CHARS_MAX: usize = 24_000;
@@ -31,6 +31,19 @@ pub struct NodeConnected {
     /// What the node takes at all, by its own policy; absent when it takes everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<NodePolicy>,
+}
+
+impl NodeConnected {
+    /// Checks what the types do not: nothing that is stored with each node is longer than that is
+    /// good for.
+    ///
+    /// # Errors
+    /// A sentence that names the field, the value and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        self.facts.check()?;
+        is_short("session", &self.session)?;
+        self.policy.as_ref().map_or(Ok(()), NodePolicy::check)
+    }
 }
 
 impl Message for NodeConnected {

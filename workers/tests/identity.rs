@@ -164,11 +164,14 @@ async fn a_registered_node_is_believed_about_itself_alone() {
 #[tokio::test]
 async fn a_copied_machine_is_not_the_node() {
     let world = World::new().await;
-    for other in [Some("v1:copy"), None] {
-        assert!(world.hello(other, own()).await);
-        assert!(!world.is_connected().await);
+    // A gateway publishes in the control plane's name.
+    for sender in [own(), Sender::ControlPlane] {
+        for other in [Some("v1:copy"), None] {
+            assert!(world.hello(other, sender.clone()).await);
+            assert!(!world.is_connected().await);
+        }
     }
-    assert_eq!(world.refused(Refusal::OtherFingerprint).await, 2);
+    assert_eq!(world.refused(Refusal::OtherFingerprint).await, 4);
 }
 
 #[tokio::test]

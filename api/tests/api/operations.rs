@@ -1,11 +1,11 @@
 //! Operations of our own.
 
 use jiff::Timestamp;
-use patchwave_platform::bus::Route;
+use patchwave_platform::bus::{Death, Route, Sender};
 use patchwave_platform::store::dead_letters::DeadLetter;
 use patchwave_platform::store::notifications::Notification;
 use patchwave_schemas::topology::WorkQueue;
-use patchwave_schemas::{WindowExecutionId, WindowId};
+use patchwave_schemas::{NodeId, WindowExecutionId, WindowId};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -81,14 +81,55 @@ async fn notifications_are_listed_newest_first_by_topic() {
     assert_eq!(api.store.unpublished_notifications(10).await.expect("notifications").len(), 4);
 }
 
+/// How a message of the control plane's own died.
+fn death(queue: &str, reason: &str) -> Death {
+    Death { queue: queue.to_owned(), reason: reason.to_owned(), sender: Sender::ControlPlane }
+}
+
+#[tokio::test]
+async fn what_a_node_said_in_anothers_name_is_not_replayed_in_the_control_planes() {
+    let api = Harness::new().await;
+    let (own, other) = (NodeId::from_bits(1), NodeId::from_bits(2));
+    let report = |event_type: &str, source: &NodeId| {
+        json!({ "specversion": "1.0", "id": Uuid::nil(), "type": event_type, "source": format!("/node/{source}"),
+            "time": "2026-03-02T00:00:00Z", "data": {} })
+        .to_string()
+    };
+    let of = |sender: Sender| Death { sender, ..death("patchwave.collector", "why") };
+    let finished = "patchwave.invocation.finished.v1";
+    let gone = "patchwave.node.disconnected.v1";
+    let cases = [
+        (of(Sender::Node(own.clone())), report(finished, &own), true),
+        (of(Sender::Node(own.clone())), report(finished, &other), false),
+        (of(Sender::Node(own.clone())), report(gone, &own), false),
+        (of(Sender::nobody()), report(finished, &own), false),
+        (of(Sender::ControlPlane), report(gone, &own), true),
+        (of(Sender::nobody()), report("patchwave.command.requested.v1", &own), true),
+    ];
+    for (death, body, is_replayed) in cases {
+        let letter = DeadLetter::new(&death, body.as_bytes(), Timestamp::now());
+        let mut tx = api.store.begin().await.expect("a transaction");
+        tx.add_dead_letter(&letter).await.expect("stored");
+        tx.commit().await.expect("a commit");
+        let asked = json!({ "DeadLetterId": letter.dead_letter_id });
+        if is_replayed {
+            api.ok("Patchwave.ReplayDeadLetter", asked).await;
+        } else {
+            api.refused("Patchwave.ReplayDeadLetter", asked.clone(), "ValidationException").await;
+            let kept = api.ok("Patchwave.GetDeadLetter", asked).await;
+            assert_eq!(kept["DeadLetter"]["Sender"], json!(death.sender.to_text()));
+        }
+    }
+}
+
 #[tokio::test]
 async fn dead_letters_are_shown_replayed_to_their_queue_and_dropped() {
     let api = Harness::new().await;
     let body = json!({ "specversion": "1.0", "id": Uuid::nil(), "type": "patchwave.x.y.v1", "source": "/test",
         "time": "2026-03-02T00:00:00Z", "data": {} });
     let letters = [
-        DeadLetter::new("patchwave.resolver", "why", body.to_string().as_bytes(), Timestamp::now()),
-        DeadLetter::new("", "not JSON", b"\xff\0garbage", Timestamp::now()),
+        DeadLetter::new(&death("patchwave.resolver", "why"), body.to_string().as_bytes(), Timestamp::now()),
+        DeadLetter::new(&death("", "not JSON"), b"\xff\0garbage", Timestamp::now()),
     ];
     let mut tx = api.store.begin().await.expect("a transaction");
     for letter in letters.iter().chain(&letters) {

@@ -40,6 +40,7 @@ pub(super) async fn run(command: DeadLettersCommand, cx: &Context) -> anyhow::Re
                 table::member("ID", "DeadLetterId"),
                 table::member("QUEUE", "Queue"),
                 table::member("TYPE", "MessageType"),
+                table::member("SENDER", "Sender"),
                 table::ago("BURIED", "BuriedAt"),
                 table::member("REASON", "Reason"),
             ];

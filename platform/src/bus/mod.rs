@@ -11,6 +11,8 @@
 
 use async_trait::async_trait;
 use patchwave_schemas::NodeId;
+use patchwave_schemas::catalogue::{Direction, MESSAGES, Publisher};
+use patchwave_schemas::envelope::{Head, node_source};
 use patchwave_schemas::topology::WorkQueue;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -112,7 +114,50 @@ impl Sender {
             Self::Unknown(_) => false,
         }
     }
+
+    /// Whoever published a message of which nothing is known.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self::Unknown(String::new())
+    }
+
+    /// Whether a message with this head may be sent round again in the control plane's name, which
+    /// its readers then go by: what a node reported must be about itself, and what only a gateway
+    /// may report must be the control plane's own. Events are believed of whoever may publish them.
+    #[must_use]
+    pub fn may_have_said(&self, head: &Head) -> bool {
+        let Some(entry) = MESSAGES.iter().find(|entry| entry.message_type == head.event_type) else { return true };
+        match self {
+            Self::ControlPlane => true,
+            _ if entry.direction == Direction::Event => true,
+            Self::Node(node) => entry.publishers.contains(&Publisher::Agent) && head.source == node_source(node),
+            Self::Unknown(_) => false,
+        }
+    }
+
+    /// How it is stored: `control-plane`, a node's id, or `user:` and a name.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::ControlPlane => CONTROL_PLANE.to_owned(),
+            Self::Node(node) => node.to_string(),
+            Self::Unknown(user) => format!("{USER_PREFIX}{user}"),
+        }
+    }
+
+    /// What was stored. Whatever is not understood is nobody the message could be believed of.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        match text.parse() {
+            Ok(node) => Self::Node(node),
+            Err(_) if text == CONTROL_PLANE => Self::ControlPlane,
+            Err(_) => Self::Unknown(text.strip_prefix(USER_PREFIX).unwrap_or(text).to_owned()),
+        }
+    }
 }
+
+const CONTROL_PLANE: &str = "control-plane";
+const USER_PREFIX: &str = "user:";
 
 impl std::fmt::Display for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -132,6 +177,8 @@ pub struct Death {
     pub queue: String,
     /// Why it was given up.
     pub reason: String,
+    /// Who published it in the first place.
+    pub sender: Sender,
 }
 
 /// What becomes of a delivery.

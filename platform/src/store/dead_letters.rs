@@ -5,11 +5,12 @@ use sqlx::any::AnyRow;
 use uuid::Uuid;
 
 use super::{Error, Store, Tx, get, instant, millis, parsed};
+use crate::bus::{Death, Sender};
 
 /// A message that was given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its id here; derived from queue, body and reason, so that a redelivery is the same letter.
+    /// Its id here; derived from queue, reason, sender and body, so that a redelivery is the same letter.
     pub dead_letter_id: Uuid,
     /// The queue it was on; empty when it never reached one.
     pub queue: String,
@@ -17,6 +18,8 @@ pub struct DeadLetter {
     pub reason: String,
     /// Its body. What is not UTF-8 text is shown by replacement characters.
     pub body: String,
+    /// Who published it, by the bus's word.
+    pub sender: Sender,
     /// When it was stored here.
     pub buried_at: Timestamp,
 }
@@ -24,11 +27,19 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// A letter from what the bus handed out.
     #[must_use]
-    pub fn new(queue: &str, reason: &str, body: &[u8], buried_at: Timestamp) -> Self {
+    pub fn new(death: &Death, body: &[u8], buried_at: Timestamp) -> Self {
+        let Death { queue, reason, sender } = death;
         let body = storable(&String::from_utf8_lossy(body));
-        let dead_letter_id =
-            patchwave_schemas::ids::derived_uuid("dead letter:", &format!("{queue}\n{reason}\n{body}"));
-        Self { dead_letter_id, queue: storable(queue), reason: storable(reason), body, buried_at }
+        let sender_text = sender.to_text();
+        let text = format!("{queue}\n{reason}\n{sender_text}\n{body}");
+        Self {
+            dead_letter_id: patchwave_schemas::ids::derived_uuid("dead letter:", &text),
+            queue: storable(queue),
+            reason: storable(reason),
+            sender: Sender::from_text(&storable(&sender_text)),
+            body,
+            buried_at,
+        }
     }
 }
 
@@ -44,7 +55,8 @@ impl Tx {
     /// [`Error::Database`].
     pub async fn add_dead_letter(&mut self, letter: &DeadLetter) -> Result<(), Error> {
         sqlx::query(
-            "INSERT INTO dead_letters (dead_letter_id, queue, reason, body, buried_at) VALUES ($1, $2, $3, $4, $5)
+            "INSERT INTO dead_letters (dead_letter_id, queue, reason, body, buried_at, sender)
+             VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (dead_letter_id) DO UPDATE SET buried_at = excluded.buried_at
              WHERE dead_letters.buried_at < excluded.buried_at",
         )
@@ -53,6 +65,7 @@ impl Tx {
         .bind(&letter.reason)
         .bind(&letter.body)
         .bind(millis(letter.buried_at))
+        .bind(letter.sender.to_text())
         .execute(self.connection())
         .await
         .map(|_| ())
@@ -95,7 +108,7 @@ impl Store {
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, Error> {
         let row = sqlx::query(
-            "SELECT dead_letter_id, queue, reason, body, buried_at FROM dead_letters WHERE dead_letter_id = $1",
+            "SELECT dead_letter_id, queue, reason, body, buried_at, sender FROM dead_letters WHERE dead_letter_id = $1",
         )
         .bind(id.to_string())
         .fetch_optional(self.reader())
@@ -112,7 +125,7 @@ impl Store {
     pub async fn dead_letters(&self, before: Option<(i64, &str)>, limit: u32) -> Result<Vec<DeadLetter>, Error> {
         let (before_at, before_id) = before.unwrap_or((i64::MAX, ""));
         sqlx::query(
-            "SELECT dead_letter_id, queue, reason, body, buried_at FROM dead_letters
+            "SELECT dead_letter_id, queue, reason, body, buried_at, sender FROM dead_letters
              WHERE buried_at < $1 OR (buried_at = $1 AND dead_letter_id < $2)
              ORDER BY buried_at DESC, dead_letter_id DESC LIMIT $3",
         )
@@ -134,6 +147,7 @@ fn letter_of(row: &AnyRow) -> Result<DeadLetter, Error> {
         queue: get(row, "queue")?,
         reason: get(row, "reason")?,
         body: get(row, "body")?,
+        sender: Sender::from_text(&get::<String>(row, "sender")?),
         buried_at: instant(get(row, "buried_at")?),
     })
 }

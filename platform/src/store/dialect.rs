@@ -42,6 +42,16 @@ impl Dialect {
         }
     }
 
+    /// Keeps the selected rows from being changed until the transaction ends; others may read and
+    /// hold them as well.
+    #[must_use]
+    pub fn for_share(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR SHARE",
+        }
+    }
+
     /// Locks the selected rows, passing over those that another process holds.
     #[must_use]
     pub fn for_update_skip_locked(self) -> &'static str {

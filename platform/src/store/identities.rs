@@ -169,14 +169,17 @@ impl Tx {
             .collect()
     }
 
-    /// The identities of some nodes; those that never registered are absent.
+    /// The identities of some nodes, which nobody changes until this transaction ends; those that
+    /// never registered are absent.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
-    pub async fn identities(&mut self, nodes: &[NodeId]) -> Result<HashMap<NodeId, Identity>, Error> {
+    pub async fn hold_identities(&mut self, nodes: &[NodeId]) -> Result<HashMap<NodeId, Identity>, Error> {
         let source = self.dialect().rows("wanted", 1, &[("node_id", Column::Text)]);
-        let text =
-            format!("SELECT {COLUMNS} FROM node_identities WHERE node_id IN (SELECT wanted.node_id FROM {source})");
+        let lock = self.dialect().for_share();
+        let text = format!(
+            "SELECT {COLUMNS} FROM node_identities WHERE node_id IN (SELECT wanted.node_id FROM {source}){lock}"
+        );
         let rows = sqlx::query(sql(text)).bind(wanted(nodes)).fetch_all(self.connection()).await;
         by_node(&rows.map_err(Error::doing("read identities"))?)
     }
@@ -197,7 +200,7 @@ impl Store {
             .transpose()
     }
 
-    /// As [`Tx::identities`], outside of a transaction.
+    /// The identities of some nodes, as they were a moment ago; those that never registered are absent.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].

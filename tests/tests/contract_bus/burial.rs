@@ -1,6 +1,6 @@
 //! What cannot be processed is buried with its reason, and can be had again.
 
-use patchwave_platform::bus::{Route, Verdict};
+use patchwave_platform::bus::{Route, Sender, Verdict};
 use patchwave_schemas::topology::{DELIVERY_LIMIT, WorkQueue};
 
 use crate::backend::Backend;
@@ -36,6 +36,7 @@ async fn burying_carries_its_reason_and_leaves_the_neighbours(backend: Backend) 
     assert_eq!(number(&buried[0]), 1);
     let death = buried[0].death.clone().unwrap();
     assert_eq!((death.queue.as_str(), death.reason), (WorkQueue::Resolver.name(), reason));
+    assert_eq!(death.sender, Sender::ControlPlane, "whoever buried it is not asked");
 }
 
 async fn a_message_that_always_comes_back_is_buried(backend: Backend) {
@@ -55,7 +56,7 @@ async fn a_message_that_always_comes_back_is_buried(backend: Backend) {
     };
     assert_eq!(hand_outs, DELIVERY_LIMIT + 1);
     let death = buried[0].death.clone().unwrap();
-    assert_eq!(death.queue, WorkQueue::Resolver.name());
+    assert_eq!((death.queue.as_str(), death.sender), (WorkQueue::Resolver.name(), Sender::ControlPlane));
     assert!(death.reason.contains("delivery limit"), "{}", death.reason);
 }
 

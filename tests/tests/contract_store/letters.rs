@@ -1,6 +1,7 @@
 //! Notifications, dead letters, client tokens and resource groups.
 
 use jiff::SignedDuration;
+use patchwave_platform::bus::{Death, Sender};
 use patchwave_platform::store::client_tokens::EarlierRequest;
 use patchwave_platform::store::dead_letters::DeadLetter;
 use patchwave_platform::store::notifications::Notification;
@@ -73,7 +74,12 @@ async fn notifications_are_listed_newest_first_by_topic_and_page(place: Place) {
 }
 
 fn letter(body: &[u8], buried: i64) -> DeadLetter {
-    DeadLetter::new("patchwave.collector", "it's \"broken\" \0", body, at(buried))
+    let death = Death {
+        queue: "patchwave.collector".to_owned(),
+        reason: "it's \"broken\" \0".to_owned(),
+        sender: Sender::Unknown("it's \"nobody\"".to_owned()),
+    };
+    DeadLetter::new(&death, body, at(buried))
 }
 
 async fn bury(store: &patchwave_platform::store::Store, letters: &[DeadLetter]) {

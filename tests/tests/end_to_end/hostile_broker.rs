@@ -127,9 +127,8 @@ async fn who_holds_the_broker_makes_no_node_run_anything() {
     let (own, others) = (run(&node, &runs, "signed with another"), run(&other, &runs, "another's"));
     let (own, others) = (serde_json::to_string(&own).unwrap(), serde_json::to_string(&others).unwrap());
     let batch = key.sign(&[(RunInvocation::TYPE, own.as_bytes()), (RunInvocation::TYPE, others.as_bytes())]);
-    let of_batch = |data: &str, signature: &Signature| {
-        message(RunInvocation::TYPE, data, Some((key.key_id(), signature.clone())))
-    };
+    let of_batch =
+        |data: &str, signature: &Signature| message(RunInvocation::TYPE, data, Some((key.key_id(), signature.clone())));
     send(of_batch(&own, &batch[0])).await;
     let cases = [
         ("replayed", genuine.clone()),

@@ -133,7 +133,6 @@ impl Handler for Collector {
         }
         let changes: Vec<_> = changes.into_values().collect();
         tx.change_invocations(&changes, now).await?;
-        tx.count_refused_reports(&refused).await?;
 
         let mut effects = Effects::default();
         for locked in &mut rollouts {
@@ -151,6 +150,8 @@ impl Handler for Collector {
                 effects.merge(advance(&mut tx, locked, event, now).await?);
             }
         }
+        // Last: everybody counts in the same rows, and waits for them holding as little as can be.
+        tx.count_refused_reports(&refused).await?;
         tx.commit().await?;
         Ok(effects.into())
     }

@@ -26,16 +26,20 @@ pub struct Hello {
 
 /// Keeps the hellos of nodes that may speak: not those of nodes that were cut off or never
 /// registered, nor of a machine that is not the one that did.
-async fn admitted(tx: &mut Tx, hellos: &[Hello]) -> Result<Vec<NodeConnected>, HandlerError> {
+///
+/// Deregistration waits for this transaction, or this for that, so a node that is cut off at this
+/// moment is not put back.
+async fn admitted(tx: &mut Tx, hellos: &[Hello]) -> Result<(Vec<NodeConnected>, BTreeMap<Refusal, u32>), HandlerError> {
     let nodes: BTreeSet<_> = hellos.iter().map(|one| one.hello.facts.node_id.clone()).collect();
-    let identities = tx.identities(&nodes.into_iter().collect::<Vec<_>>()).await?;
+    let identities = tx.hold_identities(&nodes.into_iter().collect::<Vec<_>>()).await?;
     let mut refused: BTreeMap<Refusal, u32> = BTreeMap::new();
     let mut admitted = Vec::with_capacity(hellos.len());
     for Hello { hello, registered } in hellos {
         let node = &hello.facts.node_id;
         let reason = match identities.get(node) {
             Some(identity) if !identity.is_registered() => Some(Refusal::NotRegistered),
-            Some(identity) if *registered && hello.fingerprint.as_ref() != Some(&identity.fingerprint) => {
+            // By whichever way it came: a gateway's word is that the node's key signed it, no more.
+            Some(identity) if hello.fingerprint.as_ref() != Some(&identity.fingerprint) => {
                 Some(Refusal::OtherFingerprint)
             }
             None if *registered => Some(Refusal::NotRegistered),
@@ -49,8 +53,7 @@ async fn admitted(tx: &mut Tx, hellos: &[Hello]) -> Result<Vec<NodeConnected>, H
             }
         }
     }
-    tx.count_refused_reports(&refused).await?;
-    Ok(admitted)
+    Ok((admitted, refused))
 }
 
 /// Records the nodes and repeats what is open for them.
@@ -58,8 +61,16 @@ async fn admitted(tx: &mut Tx, hellos: &[Hello]) -> Result<Vec<NodeConnected>, H
 /// # Errors
 /// [`HandlerError`]; the caller drops the transaction.
 pub async fn apply(tx: &mut Tx, hellos: &[Hello], now: Timestamp) -> Result<Effects, HandlerError> {
-    let hellos = &admitted(tx, hellos).await?;
-    tx.nodes_connected(hellos, now).await?;
+    let (hellos, refused) = admitted(tx, hellos).await?;
+    tx.nodes_connected(&hellos, now).await?;
+    let effects = open_again(tx, &hellos, now).await?;
+    // Last: everybody counts in the same rows, and waits for them holding as little as can be.
+    tx.count_refused_reports(&refused).await?;
+    Ok(effects)
+}
+
+/// Repeats what is open for nodes that can be reached.
+async fn open_again(tx: &mut Tx, hellos: &[NodeConnected], now: Timestamp) -> Result<Effects, HandlerError> {
     let mut effects = Effects::default();
     let open = tx.open_commands().await?;
     if open.is_empty() {

@@ -65,7 +65,7 @@ impl Handler for Dispatcher {
                 let event = CloudEvent::<NodeConnected>::from_bytes(body)?;
                 spoken_by(delivery, &event, &event.data.facts.node_id)?;
                 let hello = event.data;
-                hello.facts.check().map_err(|problem| DecodeError::Value { problem })?;
+                hello.check().map_err(|problem| DecodeError::Value { problem })?;
                 if is_node_address(&hello.address) {
                     // Only a node that logs in as itself must have registered: who else is believed was
                     // trusted with the bus.

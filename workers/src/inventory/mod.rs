@@ -12,7 +12,7 @@ use patchwave_schemas::envelope::{DecodeError, Head};
 use patchwave_schemas::event::{NodeRemoved, NodeUpserted};
 use patchwave_schemas::report::{NodeHeartbeat, NodeScanned};
 use patchwave_schemas::topology::WorkQueue;
-use patchwave_schemas::{CloudEvent, Message};
+use patchwave_schemas::{CloudEvent, Message, NodeId};
 use tracing::warn;
 
 use crate::HandlerError;
@@ -84,6 +84,9 @@ impl Handler for Inventory {
         changed.sort_by_key(|(node, _)| *node);
         let touched: BTreeSet<_> = changed.iter().map(|(node, _)| *node).chain(alive.iter().copied()).collect();
         let mut tx = store.begin().await?;
+        // Whoever deregisters one of them at this moment waits, or was waited for: it is not put back.
+        let upserted = changed.iter().filter(|(_, facts)| facts.is_some()).map(|(node, _)| NodeId::clone(node));
+        tx.hold_identities(&upserted.collect::<Vec<_>>()).await?;
         let cut_off = tx.deregistered(&touched.iter().copied().cloned().collect::<Vec<_>>()).await?;
         let mut refused: BTreeMap<Refusal, u32> = BTreeMap::new();
         let spoken = reports.len();
@@ -93,7 +96,6 @@ impl Handler for Inventory {
             warn!(reports = spoken - reports.len(), "scans of deregistered nodes are ignored");
             refused.insert(Refusal::NotRegistered, u32::try_from(spoken - reports.len()).unwrap_or(u32::MAX));
         }
-        tx.count_refused_reports(&refused).await?;
         if !changed.is_empty() {
             tx.lock_nodes(touched.into_iter()).await?;
         }
@@ -115,6 +117,8 @@ impl Handler for Inventory {
             tx.put_patch_reports(&reports).await?;
             tx.note_patches(&reports).await?;
         }
+        // Last: everybody counts in the same rows, and whoever waits for them holds nothing else's.
+        tx.count_refused_reports(&refused).await?;
         tx.commit().await?;
         Ok(Applied::default())
     }

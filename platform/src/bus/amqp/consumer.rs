@@ -18,7 +18,7 @@ use super::death;
 use super::link::{ANSWER_PATIENCE, State};
 use super::publisher::{Publication, Publisher, broker};
 use super::{Vouched, topology};
-use crate::bus::{BusError, Consumer, Delivery, HELD_MAX, Verdict};
+use crate::bus::{BusError, Consumer, Delivery, HELD_MAX, Sender, Verdict};
 use crate::telemetry::error_chain;
 
 /// Longest pause before consuming is tried again on a connection that is up but refused it.
@@ -53,6 +53,7 @@ struct Session {
 struct Held {
     routing_key: ShortString,
     properties: BasicProperties,
+    sender: Sender,
     body: Vec<u8>,
 }
 
@@ -100,10 +101,14 @@ impl AmqpConsumer {
         let session = self.session.as_mut()?;
         let tag = session.base + delivery.delivery_tag;
         self.last_tag = tag;
-        let death = (self.queue == WorkQueue::Dead).then(|| death::read(&delivery));
         let sender = self.vouched.sender(delivery.properties.user_id().as_ref().map(ShortString::as_str));
-        let held =
-            Held { routing_key: delivery.routing_key, properties: delivery.properties, body: delivery.data.clone() };
+        let death = (self.queue == WorkQueue::Dead).then(|| death::read(&delivery, &sender));
+        let held = Held {
+            routing_key: delivery.routing_key,
+            properties: delivery.properties,
+            sender: sender.clone(),
+            body: delivery.data.clone(),
+        };
         session.held.insert(tag, held);
         Some(Delivery { tag, body: delivery.data, redelivered: delivery.redelivered, death, sender })
     }
@@ -115,7 +120,8 @@ impl AmqpConsumer {
             .iter()
             .filter_map(|(tag, reason)| {
                 let held = session.held.get(tag)?;
-                let properties = death::properties(&held.properties, self.queue.name(), reason);
+                let properties =
+                    death::properties(&held.properties, self.vouched.own(), &held.sender, self.queue.name(), reason);
                 Some(Publication {
                     exchange: DEAD_EXCHANGE,
                     routing_key: held.routing_key.as_str(),

@@ -85,6 +85,11 @@ struct Vouched {
 }
 
 impl Vouched {
+    /// The user that this process is logged in as.
+    fn own(&self) -> &str {
+        &self.own
+    }
+
     fn sender(&self, user_id: Option<&str>) -> Sender {
         let user = user_id.unwrap_or_default();
         if let Ok(node) = user.parse() {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Bus, BusError, Consumer, Death, HostQueue, Link, Outgoing, Published, Route};
+use super::{Bus, BusError, Consumer, Death, HostQueue, Link, Outgoing, Published, Route, Sender};
 use consumer::EmbeddedConsumer;
 use inbox::Addresses;
 pub use inbox::NodeInbox;
@@ -187,7 +187,7 @@ fn destinations(route: &Route) -> Vec<(WorkQueue, Option<Death>)> {
     let queues: Vec<_> = WorkQueue::ALL.into_iter().filter(bound).map(|queue| (queue, None)).collect();
     if queues.is_empty() {
         let reason = format!("no queue is bound to routing key `{key}`");
-        return vec![(WorkQueue::Dead, Some(Death { queue: String::new(), reason }))];
+        return vec![(WorkQueue::Dead, Some(Death { queue: String::new(), reason, sender: Sender::ControlPlane }))];
     }
     queues
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use patchwave_schemas::topology::{DELIVERY_LIMIT, WorkQueue};
 use tokio::sync::Notify;
 
-use crate::bus::Death;
+use crate::bus::{Death, Sender};
 
 /// A message on one queue.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ impl Queues {
 impl Entry {
     /// The message after its queue gave it up.
     pub(super) fn dead(mut self, queue: WorkQueue, reason: String) -> Self {
-        self.death = Some(Death { queue: queue.name().to_owned(), reason });
+        self.death = Some(Death { queue: queue.name().to_owned(), reason, sender: Sender::ControlPlane });
         self.deliveries = 0;
         self.redelivered = false;
         self

@@ -14,7 +14,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use super::queues::{Entry, Queues};
-use crate::bus::Death;
+use crate::bus::{Death, Sender};
 
 /// How long to wait for the store's connections to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -141,7 +141,8 @@ async fn load(pool: &SqlitePool, queues: &Queues) -> Result<i64, sqlx::Error> {
         };
         let reason: Option<String> = row.try_get("death_reason")?;
         let death_queue: Option<String> = row.try_get("death_queue")?;
-        let death = reason.map(|reason| Death { queue: death_queue.unwrap_or_default(), reason });
+        let death =
+            reason.map(|reason| Death { queue: death_queue.unwrap_or_default(), reason, sender: Sender::ControlPlane });
         let entry = Entry { id, body: row.try_get("body")?, death, deliveries: 0, redelivered: true };
         queues.push(queue, [entry]);
     }
