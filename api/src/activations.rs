@@ -170,6 +170,7 @@ pub(crate) async fn deregister_node(api: &Api, request: &Request) -> Result<Valu
         return Err(Error::new("InvalidInstanceId", format!("instance id is `{text}`; there is no such node")));
     };
     tx.commit().await?;
+    api.cut_off(&node);
     outbox::flush(&api.store, api.bus.as_ref(), &messages).await;
     Ok(json!({}))
 }

@@ -17,6 +17,7 @@ use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::signing::Signer;
 use patchwave_platform::store::Store;
 use patchwave_platform::topics::Topics;
+use patchwave_schemas::NodeId;
 use patchwave_schemas::registration::NodeTransport;
 use tokio_util::sync::CancellationToken;
 
@@ -91,6 +92,8 @@ pub struct Api {
     /// For ARNs.
     account_id: Arc<str>,
     gate: Arc<auth::Gate>,
+    /// The gateway of this process, if it has one.
+    gateway: Option<gateway::Gateway>,
     /// Whether it is served over TLS.
     encrypted: bool,
     /// Ends streams, which would otherwise keep a graceful stop waiting for ever.
@@ -111,6 +114,7 @@ impl Api {
             node_transport: NodeTransport::Gateway,
             account_id: DEFAULT_ACCOUNT_ID.into(),
             gate: Arc::default(),
+            gateway: None,
             encrypted: false,
             stop: CancellationToken::new(),
         }
@@ -122,6 +126,19 @@ impl Api {
     pub fn with_node_bus(mut self, url: Option<String>) -> Self {
         self.node_transport = url.map_or(NodeTransport::Gateway, |url| NodeTransport::Amqp { url });
         self
+    }
+
+    /// Beside this gateway: a node that is cut off here has its stream ended at once.
+    #[must_use]
+    pub fn beside(self, gateway: gateway::Gateway) -> Self {
+        Self { gateway: Some(gateway), ..self }
+    }
+
+    /// Ends a node's stream in this process. Other processes see for themselves.
+    fn cut_off(&self, node: &NodeId) {
+        if let Some(gateway) = &self.gateway {
+            gateway.cut_off(node);
+        }
     }
 
     /// With another account id, 12 digits, in the ARNs that it gives out.
@@ -147,6 +164,11 @@ impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Api").field("store", &self.store).finish_non_exhaustive()
     }
+}
+
+/// Where machines become nodes and nodes read the control plane's keys: for a gateway without the API.
+pub fn registration_router(api: Api) -> Router {
+    registration::routes().with_state(api)
 }
 
 /// Every route.

@@ -73,6 +73,10 @@ async fn register_node(
     }
     tx.commit().await?;
     tracing::info!(node.id = %identity.node_id, kind = ?outcome.kind, "a node registered");
+    if outcome.kind == Kind::Rebound {
+        // The machine that it was has another key.
+        api.cut_off(&identity.node_id);
+    }
     let keys = listed_keys(&api, now).await?;
     Ok(Json(Registered {
         node_id: identity.node_id.clone(),

@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use patchwave_platform::telemetry::error_chain;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -166,7 +166,7 @@ pub async fn serve_routes(
     }
     let graceful = GracefulShutdown::new();
     let most = serving.connections_max.unwrap_or(CONNECTIONS_MAX);
-    warn_of_few_descriptors(most);
+    allow_descriptors(most);
     let free = Arc::new(Semaphore::new(most));
     let shares = Shares::new(most, most.div_ceil(NETWORKS_SHARE));
     let body_within = serving.body_within.unwrap_or(BODY_WITHIN);
@@ -240,10 +240,18 @@ fn share_of(shares: &Arc<Shares>, peer: SocketAddr) -> Option<Share> {
     (is_loopback(peer) || share.grow(1)).then_some(share)
 }
 
-/// Says so when the system will refuse connections before we do.
-fn warn_of_few_descriptors(connections: usize) {
+/// Raises the number of files that this process may open as far as it may and needs to, and says so
+/// when the system will refuse connections before we do.
+fn allow_descriptors(connections: usize) {
     let needed = connections as u64 + OTHER_DESCRIPTORS;
-    if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < needed) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|allowed| allowed >= needed) {
+        return;
+    }
+    let raised = limit.maximum.map_or(needed, |most| most.min(needed));
+    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), ..limit });
+    let allowed = if set.is_ok() { raised } else { limit.current.unwrap_or_default() };
+    if allowed < needed {
         tracing::warn!(
             allowed,
             needed,

@@ -148,7 +148,8 @@ impl Platform {
         let scheduler = patchwave_scheduler::run(self.for_scheduler(), shutdown.clone());
         let workers = patchwave_workers::run(self.for_workers(), &[], shutdown.clone());
         let api = async {
-            let served = patchwave_api::serve(listener, self.for_api(), serving, shutdown.clone()).await;
+            let api = self.for_api().beside(gateway.clone());
+            let served = patchwave_api::serve(listener, api, serving, shutdown.clone()).await;
             // Without its API the process is of no use: the others stop with it.
             shutdown.cancel();
             served
@@ -258,7 +259,8 @@ pub async fn api(config: &Config, shutdown: CancellationToken) -> anyhow::Result
     served.and(answered)
 }
 
-/// Serves nodes over HTTPS until `shutdown` is cancelled, and answers health checks beside them.
+/// Serves nodes over HTTPS until `shutdown` is cancelled: those that are registered and those that
+/// register, with health checks beside them.
 ///
 /// # Errors
 /// When it cannot start or gives up.
@@ -269,7 +271,10 @@ pub async fn gateway(config: &Config, shutdown: CancellationToken) -> anyhow::Re
     let gateway = node_ways::gateway(&platform);
     let serving = with_gateway(serving, &gateway);
     info!(gateway = %config.listen, "serving nodes");
-    let routes = patchwave_api::health_router(platform.for_api()).merge(serving.beside.clone());
+    let api = platform.for_api().beside(gateway.clone());
+    let routes = patchwave_api::health_router(api.clone())
+        .merge(patchwave_api::registration_router(api))
+        .merge(serving.beside.clone());
     let serve = async {
         let served = patchwave_api::serve_routes(listener, routes, serving, shutdown.clone()).await;
         shutdown.cancel();

@@ -4,6 +4,8 @@
 //! instant and is good for some minutes around it, by the control plane's clock; it carries no
 //! secret, so a database that was stolen lets nobody log in as a node.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
@@ -30,16 +32,31 @@ pub trait Identities: Send + Sync + 'static {
     /// # Errors
     /// The store's; the caller lets nobody in.
     async fn active_key(&self, node: &NodeId) -> Result<Option<[u8; PUBLIC_KEY_BYTES]>, Error>;
+
+    /// The keys of those of some nodes that may work now; the others are absent.
+    ///
+    /// # Errors
+    /// As [`Identities::active_key`].
+    async fn active_keys(&self, nodes: &[NodeId]) -> Result<HashMap<NodeId, [u8; PUBLIC_KEY_BYTES]>, Error>;
 }
 
 #[async_trait]
 impl Identities for Store {
     async fn active_key(&self, node: &NodeId) -> Result<Option<[u8; PUBLIC_KEY_BYTES]>, Error> {
-        let Some(identity) = self.identity(node).await?.filter(Identity::is_registered) else { return Ok(None) };
-        let corrupt = "node_identities.public_key";
-        let key = BASE64.decode(&identity.public_key).map_err(Error::corrupt(corrupt))?;
-        key.as_slice().try_into().map(Some).map_err(Error::corrupt::<std::array::TryFromSliceError>(corrupt))
+        self.identity(node).await?.filter(Identity::is_registered).as_ref().map(key_of).transpose()
     }
+
+    async fn active_keys(&self, nodes: &[NodeId]) -> Result<HashMap<NodeId, [u8; PUBLIC_KEY_BYTES]>, Error> {
+        let identities = self.identities(nodes).await?;
+        let registered = identities.into_iter().filter(|(_, identity)| identity.is_registered());
+        registered.map(|(node, identity)| Ok((node, key_of(&identity)?))).collect()
+    }
+}
+
+fn key_of(identity: &Identity) -> Result<[u8; PUBLIC_KEY_BYTES], Error> {
+    let corrupt = "node_identities.public_key";
+    let key = BASE64.decode(&identity.public_key).map_err(Error::corrupt(corrupt))?;
+    key.as_slice().try_into().map_err(Error::corrupt::<std::array::TryFromSliceError>(corrupt))
 }
 
 /// Why somebody is not the node that they say they are. Tells nothing of keys or proofs.
@@ -209,6 +226,10 @@ mod tests {
         async fn active_key(&self, _: &NodeId) -> Result<Option<[u8; 32]>, Error> {
             self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Ok(None)
+        }
+
+        async fn active_keys(&self, _: &[NodeId]) -> Result<HashMap<NodeId, [u8; 32]>, Error> {
+            Ok(HashMap::new())
         }
     }
 

@@ -18,10 +18,6 @@ use super::streams::{Full, Stream};
 /// Between signs of life on a silent stream: below the idle limits of common proxies (60 s).
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 
-/// Signs of life between two looks at whether the node is still registered. What a deregistered node
-/// can still do in that time is listen to nothing: no command is sent to it, no report taken.
-const LOOK_EVERY: u32 = 4;
-
 /// How long a stream lasts; then the node opens another, with a new proof. Spread by a quarter, so
 /// that nodes which came together do not stay together.
 const LIFETIME: Duration = Duration::from_secs(6 * 3600);
@@ -29,20 +25,15 @@ const LIFETIME: Duration = Duration::from_secs(6 * 3600);
 /// A sign of life.
 const NOTHING: &[u8] = b"{}\n";
 
-pub(super) async fn handle(State(gateway): State<Gateway>, Caller(node): Caller) -> Response {
-    let stream = match gateway.inner.streams.open(&node) {
+pub(super) async fn handle(State(gateway): State<Gateway>, Caller { node, key }: Caller) -> Response {
+    let stream = match gateway.inner.streams.open(&node, key) {
         Ok(stream) => stream,
         Err(Full::NoAddress) => return unavailable("the bus is away"),
         Err(Full::TooMany) => return unavailable("too many nodes are connected here"),
     };
     tracing::debug!(node.id = %node, session = &*stream.session, "a node listens");
-    let lines = Lines {
-        gateway,
-        stream,
-        greeted: false,
-        silences: 0,
-        until: Instant::now() + LIFETIME.mul_f64(rand::random_range(0.75..1.0)),
-    };
+    let lines =
+        Lines { stream, greeted: false, until: Instant::now() + LIFETIME.mul_f64(rand::random_range(0.75..1.0)) };
     let body = Body::from_stream(stream::unfold(lines, |mut lines| async move {
         let line = lines.next().await?;
         Some((Ok::<_, Infallible>(line), lines))
@@ -58,11 +49,8 @@ pub(super) async fn handle(State(gateway): State<Gateway>, Caller(node): Caller)
 
 /// What is written, line by line.
 struct Lines {
-    gateway: Gateway,
     stream: Stream,
     greeted: bool,
-    /// Signs of life since the node was last looked up.
-    silences: u32,
     until: Instant,
 }
 
@@ -78,23 +66,10 @@ impl Lines {
             () = self.stream.closed.cancelled() => return None,
             command = self.stream.commands.recv() => command?,
             () = sleep_until(self.until) => return None,
-            () = tokio::time::sleep(KEEP_ALIVE) => return self.sign_of_life().await,
+            () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(NOTHING)),
         };
         let mut line = command.body;
         line.push(b'\n');
         Some(line.into())
-    }
-
-    async fn sign_of_life(&mut self) -> Option<Bytes> {
-        self.silences += 1;
-        if self.silences >= LOOK_EVERY {
-            self.silences = 0;
-            // Without its store the control plane cuts nobody off.
-            if let Ok(None) = self.gateway.inner.identities.active_key(&self.stream.node_id).await {
-                tracing::info!(node.id = %self.stream.node_id, "not registered any more; its stream ends");
-                return None;
-            }
-        }
-        Some(Bytes::from_static(NOTHING))
     }
 }

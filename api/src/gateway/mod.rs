@@ -21,12 +21,16 @@ use patchwave_platform::proofs::Identities;
 use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::report::NodeDisconnected;
 use patchwave_schemas::topology::routing_key;
-use patchwave_schemas::{CloudEvent, Message as _};
+use patchwave_schemas::{CloudEvent, Message as _, NodeId};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use reports::Posts;
 use streams::{Command, Streams};
+
+use crate::auth::strangers::Strangers;
+use crate::shares::Shares;
 
 mod commands;
 mod login;
@@ -40,6 +44,17 @@ pub const STREAMS_MAX: usize = 20_000;
 /// checks, half a minute later.
 const NEWS_MAX: usize = 16_384;
 
+/// Time between two looks at whether the nodes that are connected here are still registered by the
+/// keys they were let in by. Where the same process cuts a node off, its stream ends at once.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Nodes looked up together.
+const LOOK_AT_ONCE: usize = 500;
+
+/// Bytes of reports that are being read or published at once, and what one node may have of them:
+/// its largest request, and one that it has just given up.
+const REPORTS_BYTES: (usize, usize) = (256 << 20, 32 << 20);
+
 /// News told together.
 const NEWS_AT_ONCE: usize = 256;
 
@@ -50,12 +65,16 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 #[derive(Clone)]
 pub struct Gateway {
     inner: Arc<Inner>,
+    look_every: Duration,
 }
 
 struct Inner {
     bus: Arc<dyn Bus>,
     identities: Arc<dyn Identities>,
     streams: Arc<Streams>,
+    strangers: Strangers,
+    posts: Posts,
+    reports: Arc<Shares>,
     /// Taken by [`Gateway::run`].
     news: Mutex<mpsc::Receiver<NodeDisconnected>>,
 }
@@ -72,7 +91,27 @@ impl Gateway {
     pub fn new(bus: Arc<dyn Bus>, identities: Arc<dyn Identities>, streams_max: usize) -> Self {
         let (sender, news) = mpsc::channel(NEWS_MAX);
         let streams = Arc::new(Streams::new(streams_max, sender));
-        Self { inner: Arc::new(Inner { bus, identities, streams, news: Mutex::new(news) }) }
+        let inner = Inner {
+            bus,
+            identities,
+            streams,
+            strangers: Strangers::default(),
+            posts: Posts::default(),
+            reports: Shares::new(REPORTS_BYTES.0, REPORTS_BYTES.1),
+            news: Mutex::new(news),
+        };
+        Self { inner: Arc::new(inner), look_every: LOOK_EVERY }
+    }
+
+    /// With another time between two looks at who is still registered than ten seconds.
+    #[must_use]
+    pub fn looking_every(self, look_every: Duration) -> Self {
+        Self { look_every, ..self }
+    }
+
+    /// Ends a node's stream, if it has one here: it was deregistered or bound to another key.
+    pub fn cut_off(&self, node: &NodeId) {
+        self.inner.streams.cut_off(node, None);
     }
 
     /// The routes, for a listener that nodes reach.
@@ -98,8 +137,21 @@ impl Gateway {
             () = stop.cancelled() => {}
             () = self.pass_on() => {}
             () = telling => {}
+            () = self.keep_looking() => {}
         }
         self.inner.streams.close_all();
+    }
+
+    /// Ends the streams of nodes that another process cut off or bound to another key.
+    async fn keep_looking(&self) {
+        loop {
+            tokio::time::sleep(self.look_every).await;
+            for nodes in self.inner.streams.nodes().chunks(LOOK_AT_ONCE) {
+                // Without its store the control plane cuts nobody off.
+                let Ok(keys) = self.inner.identities.active_keys(nodes).await else { break };
+                nodes.iter().for_each(|node| self.inner.streams.cut_off(node, keys.get(node)));
+            }
+        }
     }
 
     /// Takes a queue, serves it until it is lost, takes another.

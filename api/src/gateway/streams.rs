@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use patchwave_platform::proofs::PUBLIC_KEY_BYTES;
 use patchwave_schemas::report::{NodeDisconnected, ReturnedCommand};
 use patchwave_schemas::{CommandId, NodeId};
 use serde::Deserialize;
@@ -52,6 +53,9 @@ impl Command {
     }
 }
 
+/// A node's public key.
+pub(super) type Key = [u8; PUBLIC_KEY_BYTES];
+
 /// The streams of this process.
 pub(super) struct Streams {
     inner: Mutex<Inner>,
@@ -68,6 +72,8 @@ struct Inner {
 
 struct Entry {
     session: Arc<str>,
+    /// The key that the node was let in by.
+    key: Key,
     commands: mpsc::Sender<Command>,
     closed: CancellationToken,
 }
@@ -87,8 +93,8 @@ pub(super) struct Stream {
     pub(super) address: Arc<str>,
     pub(super) session: Arc<str>,
     pub(super) commands: mpsc::Receiver<Command>,
-    /// Cancelled when nothing more is to be written: a newer stream has taken its place, the node
-    /// reads too slowly, or the gateway leaves.
+    /// Cancelled when nothing more is to be written: a newer stream has taken its place, the node was
+    /// cut off or reads too slowly, or the gateway leaves.
     pub(super) closed: CancellationToken,
     streams: Arc<Streams>,
 }
@@ -114,11 +120,27 @@ impl Streams {
         inner.by_node.drain().for_each(|(_, entry)| entry.closed.cancel());
     }
 
-    /// Makes a node reachable here. An older stream of it ends.
+    /// Who is connected.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        self.lock().by_node.keys().cloned().collect()
+    }
+
+    /// Ends a node's stream, unless it was let in by the key `unless`.
+    pub(super) fn cut_off(&self, node: &NodeId, unless: Option<&Key>) {
+        let mut inner = self.lock();
+        if inner.by_node.get(node).is_some_and(|entry| Some(&entry.key) != unless)
+            && let Some(entry) = inner.by_node.remove(node)
+        {
+            tracing::info!(node.id = %node, "not registered by this key any more; its stream ends");
+            entry.closed.cancel();
+        }
+    }
+
+    /// Makes a node reachable here that was let in by `key`. An older stream of it ends.
     ///
     /// # Errors
     /// [`Full`].
-    pub(super) fn open(self: &Arc<Self>, node: &NodeId) -> Result<Stream, Full> {
+    pub(super) fn open(self: &Arc<Self>, node: &NodeId, key: Key) -> Result<Stream, Full> {
         let mut inner = self.lock();
         let address = inner.address.clone().ok_or(Full::NoAddress)?;
         if inner.by_node.len() >= self.most && !inner.by_node.contains_key(node) {
@@ -128,7 +150,7 @@ impl Streams {
         let closed = CancellationToken::new();
         // Made under the lock, so of two streams the later one has the greater session.
         let session: Arc<str> = new_session().into();
-        let entry = Entry { session: Arc::clone(&session), commands: sender, closed: closed.clone() };
+        let entry = Entry { session: Arc::clone(&session), key, commands: sender, closed: closed.clone() };
         if let Some(older) = inner.by_node.insert(node.clone(), entry) {
             tracing::debug!(node.id = %node, "connected anew; the older stream ends");
             older.closed.cancel();
@@ -205,6 +227,8 @@ fn new_session() -> String {
 mod tests {
     use super::*;
 
+    const KEY: Key = [1; PUBLIC_KEY_BYTES];
+
     fn streams(most: usize) -> (Arc<Streams>, mpsc::Receiver<NodeDisconnected>) {
         let (sender, news) = mpsc::channel(100);
         let streams = Arc::new(Streams::new(most, sender));
@@ -225,8 +249,8 @@ mod tests {
     #[test]
     fn a_command_reaches_its_node_and_no_other() {
         let (streams, mut news) = streams(10);
-        let mut one = streams.open(&node(1)).expect("open");
-        let mut two = streams.open(&node(2)).expect("open");
+        let mut one = streams.open(&node(1), KEY).expect("open");
+        let mut two = streams.open(&node(2), KEY).expect("open");
         streams.pass_on(command(1, Some(1)));
         assert!(one.commands.try_recv().is_ok());
         assert!(two.commands.try_recv().is_err());
@@ -236,7 +260,7 @@ mod tests {
     #[test]
     fn what_does_not_reach_its_node_is_given_back() {
         let (streams, mut news) = streams(10);
-        let stream = streams.open(&node(1)).expect("open");
+        let stream = streams.open(&node(1), KEY).expect("open");
         let session = stream.session.to_string();
         streams.pass_on(command(1, Some(3)));
         streams.pass_on(command(1, None));
@@ -249,7 +273,7 @@ mod tests {
         let told = news.try_recv().expect("told");
         assert_eq!(told.returned[0].attempt, 4);
         assert!(told.session > session);
-        let next = streams.open(&node(1)).expect("open");
+        let next = streams.open(&node(1), KEY).expect("open");
         assert!(*next.session > *told.session, "a stream that is opened later is not meant");
         streams.pass_on(command(2, None));
         assert!(news.try_recv().expect("told").returned.is_empty(), "a repetition gives no slot back");
@@ -258,9 +282,9 @@ mod tests {
     #[test]
     fn a_newer_stream_takes_the_place_of_an_older_one() {
         let (streams, mut news) = streams(1);
-        let older = streams.open(&node(1)).expect("open");
-        let mut newer = streams.open(&node(1)).expect("one node is one stream");
-        assert_eq!(streams.open(&node(2)).err(), Some(Full::TooMany));
+        let older = streams.open(&node(1), KEY).expect("open");
+        let mut newer = streams.open(&node(1), KEY).expect("one node is one stream");
+        assert_eq!(streams.open(&node(2), KEY).err(), Some(Full::TooMany));
         assert!(older.closed.is_cancelled() && !newer.closed.is_cancelled());
         let ended = older.session.to_string();
         drop(older);
@@ -271,9 +295,23 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_ends_when_its_key_is_not_the_node_s_any_more() {
+        let (streams, mut news) = streams(10);
+        let (one, two) = (streams.open(&node(1), KEY).expect("open"), streams.open(&node(2), KEY).expect("open"));
+        streams.cut_off(&node(1), Some(&KEY));
+        assert!(!one.closed.is_cancelled(), "it is");
+        streams.cut_off(&node(1), Some(&[2; PUBLIC_KEY_BYTES]));
+        streams.cut_off(&node(2), None);
+        assert!(one.closed.is_cancelled() && two.closed.is_cancelled());
+        assert_eq!(streams.len(), 0);
+        streams.pass_on(command(1, Some(1)));
+        assert_eq!(news.try_recv().expect("told").returned.len(), 1, "nothing more is given to it");
+    }
+
+    #[test]
     fn a_node_that_does_not_read_is_cut_off_and_nothing_is_lost() {
         let (streams, mut news) = streams(10);
-        let stream = streams.open(&node(1)).expect("open");
+        let stream = streams.open(&node(1), KEY).expect("open");
         for attempt in 0..=QUEUE_MAX {
             streams.pass_on(command(1, i64::try_from(attempt).ok()));
         }
@@ -290,14 +328,14 @@ mod tests {
     #[test]
     fn without_its_queue_the_gateway_lets_nobody_in_and_says_nothing() {
         let (streams, mut news) = streams(10);
-        let stream = streams.open(&node(1)).expect("open");
+        let stream = streams.open(&node(1), KEY).expect("open");
         streams.close_all();
         assert!(stream.closed.is_cancelled());
         drop(stream);
         assert!(news.try_recv().is_err(), "its commands come back by themselves");
-        assert_eq!(streams.open(&node(1)).err(), Some(Full::NoAddress));
+        assert_eq!(streams.open(&node(1), KEY).err(), Some(Full::NoAddress));
         streams.open_at("patchwave.host.2");
-        assert!(streams.open(&node(1)).is_ok());
+        assert!(streams.open(&node(1), KEY).is_ok());
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod commands;
 mod compliance;
 mod documents;
 mod executions;
+mod gateway;
 mod inventory;
 mod nodes;
 mod operations;

@@ -1,5 +1,6 @@
 //! What those who prove nothing can do to this process: send nothing, send wrong things, send often.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,10 @@ impl Identities for Nobody {
     async fn active_key(&self, _: &NodeId) -> Result<Option<[u8; 32]>, Error> {
         Ok(None)
     }
+
+    async fn active_keys(&self, _: &[NodeId]) -> Result<HashMap<NodeId, [u8; 32]>, Error> {
+        Ok(HashMap::new())
+    }
 }
 
 /// Serves the API and the broker's questions on a port, with this time for bodies.
@@ -62,7 +67,7 @@ async fn begin(port: u16, head: &str, length: usize) -> TcpStream {
 }
 
 /// Everything that is answered until the connection is closed.
-async fn to_the_end(mut stream: TcpStream) -> String {
+pub(crate) async fn to_the_end(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
     // A connection that is cut with unread bytes on it ends in a reset.
@@ -71,7 +76,7 @@ async fn to_the_end(mut stream: TcpStream) -> String {
 }
 
 /// A request as it goes over the wire.
-async fn over_the_wire(port: u16, request: Request<Body>) -> String {
+pub(crate) async fn over_the_wire(port: u16, request: Request<Body>) -> String {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
     let mut text =
@@ -175,4 +180,53 @@ async fn wrong_codes_take_no_lock_and_are_throttled_without_locking_right_ones_o
     assert_eq!(status, StatusCode::OK, "{}", String::from_utf8_lossy(&body));
     let registered: Registered = serde_json::from_slice(&body).expect("registered");
     assert!(!registered.verification_keys.is_empty());
+}
+
+/// One registered node.
+struct One(NodeId, [u8; 32]);
+
+#[async_trait]
+impl Identities for One {
+    async fn active_key(&self, node: &NodeId) -> Result<Option<[u8; 32]>, Error> {
+        Ok((*node == self.0).then_some(self.1))
+    }
+
+    async fn active_keys(&self, _: &[NodeId]) -> Result<HashMap<NodeId, [u8; 32]>, Error> {
+        Ok(HashMap::from([(self.0.clone(), self.1)]))
+    }
+}
+
+#[tokio::test]
+async fn the_broker_may_ask_in_a_query_or_in_a_body() {
+    let node = NodeId::from_bits(1);
+    let auth = BrokerAuth::new(Arc::new(One(node.clone(), [7; 32])), "/", SECRET).expect("a secret");
+    let ask = async |get: bool, secret: &str, question: &str, fields: String| {
+        let path = format!("/broker-auth/{secret}/{question}");
+        let request = if get {
+            Request::get(format!("{path}?{fields}")).body(Body::empty())
+        } else {
+            let form = "application/x-www-form-urlencoded";
+            Request::post(path).header("content-type", form).body(Body::from(fields))
+        };
+        let router = broker_auth::router(auth.clone());
+        let answer =
+            tower::ServiceExt::oneshot(router, request.expect("a request")).await.expect("the router cannot fail");
+        let status = answer.status();
+        let body = axum::body::to_bytes(answer.into_body(), 1_024).await.expect("a body");
+        (status.as_u16(), String::from_utf8_lossy(&body).into_owned())
+    };
+    let stranger = NodeId::from_bits(2);
+    for get in [true, false] {
+        let answer = |text: &str| (200, text.to_owned());
+        let vhost = |node: &NodeId| format!("username={node}&vhost=%2F");
+        assert_eq!(ask(get, SECRET, "vhost", vhost(&node)).await, answer("allow"), "by GET: {get}");
+        assert_eq!(ask(get, SECRET, "vhost", vhost(&stranger)).await, answer("deny"));
+        let other = format!("username={node}&vhost=other");
+        assert_eq!(ask(get, SECRET, "vhost", other).await, answer("deny"));
+        let login = format!("username={node}&password=guest");
+        assert_eq!(ask(get, SECRET, "user", login).await, answer("deny"));
+        assert_eq!(ask(get, SECRET, "user", String::new()).await, answer("deny"));
+        assert_eq!(ask(get, "another", "vhost", vhost(&node)).await.0, 404);
+        assert_eq!(ask(get, SECRET, "secrets", vhost(&node)).await.0, 404);
+    }
 }

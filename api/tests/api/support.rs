@@ -54,7 +54,7 @@ impl Bus for RecordingBus {
     }
 
     async fn host(&self) -> Result<Box<dyn HostQueue>, BusError> {
-        Err(BusError::Closed)
+        Ok(Box::new(SilentQueue))
     }
 
     fn link(&self) -> watch::Receiver<Link> {
@@ -66,6 +66,20 @@ impl Bus for RecordingBus {
     }
 
     async fn close(&self) {}
+}
+
+/// A gateway's queue that no command comes by.
+struct SilentQueue;
+
+#[async_trait]
+impl HostQueue for SilentQueue {
+    fn address(&self) -> &str {
+        "patchwave.host.1"
+    }
+
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        std::future::pending().await
+    }
 }
 
 /// Topics with one subscriber at a time.

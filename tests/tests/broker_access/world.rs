@@ -55,6 +55,11 @@ impl Identities for Registered {
     async fn active_key(&self, node: &NodeId) -> Result<Option<[u8; 32]>, Error> {
         Ok(self.0.lock().unwrap().get(node).copied())
     }
+
+    async fn active_keys(&self, nodes: &[NodeId]) -> Result<HashMap<NodeId, [u8; 32]>, Error> {
+        let known = self.0.lock().unwrap();
+        Ok(nodes.iter().filter_map(|node| Some((node.clone(), *known.get(node)?))).collect())
+    }
 }
 
 pub(crate) struct World {

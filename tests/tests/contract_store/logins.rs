@@ -1,5 +1,7 @@
 //! Whose login proofs count.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use patchwave_platform::proofs::Identities;
@@ -33,6 +35,8 @@ async fn a_node_has_its_key_until_it_is_deregistered(place: Place) {
     put(&identity).await;
     assert_eq!(store.active_key(&node(1)).await.unwrap(), Some([7; 32]));
     assert_eq!(store.active_key(&node(2)).await.unwrap(), None);
+    let keys = store.active_keys(&[node(1), node(2)]).await.unwrap();
+    assert_eq!(keys, HashMap::from([(node(1), [7; 32])]));
     identity.public_key = BASE64.encode([7; 31]);
     put(&identity).await;
     assert!(store.active_key(&node(1)).await.is_err(), "a damaged key lets nobody in");
@@ -40,4 +44,5 @@ async fn a_node_has_its_key_until_it_is_deregistered(place: Place) {
     identity.deregistered_at = Some(at(1));
     put(&identity).await;
     assert_eq!(store.active_key(&node(1)).await.unwrap(), None);
+    assert!(store.active_keys(&[node(1)]).await.unwrap().is_empty());
 }

@@ -1,10 +1,10 @@
 //! A registered node that reaches the control plane over HTTPS alone, on either bus.
 
-use jiff::Timestamp;
 use patchwave_schemas::registration::NodeTransport::Gateway;
 use patchwave_tests::fleet::{Agents, Program, Role, System, Urls, eventually};
+use serde_json::json;
 
-use crate::registered::{deregister, register, run_on};
+use crate::registered::{register, register_with_programs, run_on};
 
 const TAG: &str = "Way=gateway";
 
@@ -12,7 +12,7 @@ const TAG: &str = "Way=gateway";
 async fn the_embedded_bus_serves_a_node_through_the_gateway_over_a_kill() {
     let mut system = System::start(Urls::embedded(), &[Role::Up]).await.unwrap();
     let endpoint = system.api().endpoint().to_owned();
-    let (node, store) = register(&system, &endpoint, None, Gateway).await;
+    let (node, _store) = register(&system, &endpoint, None, Gateway).await;
     let mut agent = Agents::registered(&system, node.as_str(), &["--tag", TAG]).unwrap();
     system.online(1, TAG).await;
     assert_eq!(run_on(&system, &node).await.trim(), "done");
@@ -26,11 +26,8 @@ async fn the_embedded_bus_serves_a_node_through_the_gateway_over_a_kill() {
     assert_eq!(run_on(&system, &node).await.trim(), "done");
     assert!(agent.program().is_running());
 
-    // Cut off, it does not get in again.
-    deregister(&system, &store, &node, Timestamp::now()).await;
-    let program = system.programs(Role::Up).next().unwrap();
-    program.kill().unwrap();
-    program.restart().unwrap();
+    // Cut off, its stream ends, and it does not get in again.
+    system.api().ok("DeregisterManagedInstance", json!({ "InstanceId": node.as_str() })).await;
     eventually("the node is refused", async || {
         agent.program().log().contains("401 Unauthorized: no such node is registered with that key").then_some(())
     })
@@ -46,9 +43,14 @@ async fn a_gateway_of_its_own_serves_a_node_over_tls_and_the_broker() {
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     let (mut gateway, port) = system.gateway(&cert, &key).unwrap();
     let server = format!("https://localhost:{port}");
-    let (node, _store) = register(&system, &server, Some(&cert), Gateway).await;
-    let mut agent = Agents::registered(&system, node.as_str(), &["--tag", TAG]).unwrap();
+    let node = register_with_programs(&system, &server, Some(&cert), TAG).await;
+    let mut agent = Agents::registered(&system, node.as_str(), &[]).unwrap();
     system.online(1, TAG).await;
+    assert_eq!(run_on(&system, &node).await.trim(), "done");
+
+    // The new key signs at once: the node learns of it through its gateway, or cannot go on.
+    let rotation = json!({ "SignsAfterSeconds": 0, "RetiresAfterSeconds": 3600 });
+    system.api().ok("Patchwave.RotateSigningKey", rotation).await;
     assert_eq!(run_on(&system, &node).await.trim(), "done");
 
     for breakage in [Program::kill, |gateway: &mut Program| gateway.stop().map(drop)] {
@@ -63,6 +65,13 @@ async fn a_gateway_of_its_own_serves_a_node_over_tls_and_the_broker() {
     let mut distrustful = Agents::registered(&system, stranger.as_str(), &[]).unwrap();
     eventually("the agent distrusts the gateway", async || {
         distrustful.program().log().contains("certificate").then_some(())
+    })
+    .await;
+
+    // The gateway sees for itself whom another process cut off.
+    system.api().ok("DeregisterManagedInstance", json!({ "InstanceId": node.as_str() })).await;
+    eventually("the node is refused", async || {
+        agent.program().log().contains("401 Unauthorized: no such node is registered with that key").then_some(())
     })
     .await;
 }

@@ -12,7 +12,7 @@ use patchwave_platform::store::Store;
 use patchwave_platform::store::identities::Identity;
 use patchwave_schemas::NodeId;
 use patchwave_schemas::registration::NodeTransport;
-use patchwave_tests::fleet::{Rollout, System};
+use patchwave_tests::fleet::{Program, Rollout, System, eventually};
 use serde_json::json;
 
 /// Registers a node as the control plane and the agent would, with the node's state in a directory
@@ -40,6 +40,31 @@ pub(crate) async fn register(
     credentials.store(&system.directory().join(credentials.node_id.as_str())).unwrap();
     put(&store, &credentials, None).await;
     (credentials.node_id, store)
+}
+
+/// Registers this machine as a node with an activation and the agent's program, as people do. The
+/// node gets the tag (`KEY=VALUE`) of its activation.
+pub(crate) async fn register_with_programs(system: &System, server: &str, ca_cert: Option<&Path>, tag: &str) -> NodeId {
+    let (key, value) = tag.split_once('=').unwrap();
+    let asked = json!({ "IamRole": "patchwave", "Tags": [{ "Key": key, "Value": value }] });
+    let activation = system.api().ok("CreateActivation", asked).await;
+    let (code, state) = (system.directory().join("code"), system.directory().join("registering"));
+    std::fs::write(&code, activation["ActivationCode"].as_str().unwrap()).unwrap();
+    let mut arguments = vec!["register".to_owned(), "--server".to_owned(), server.to_owned()];
+    for (option, value) in [
+        ("--activation-id", activation["ActivationId"].as_str().unwrap()),
+        ("--activation-code-file", &code.display().to_string()),
+        ("--state-dir", &state.display().to_string()),
+    ] {
+        arguments.extend([option.to_owned(), value.to_owned()]);
+    }
+    arguments.extend(ca_cert.iter().flat_map(|path| ["--ca-cert".to_owned(), path.display().to_string()]));
+    let _registering = Program::start("patchwave-agent", arguments, system.directory(), "register").unwrap();
+    let credentials =
+        eventually("the machine registered", async || Credentials::load(&state).unwrap_or_default()).await;
+    assert_eq!(credentials.server.trim_end_matches('/'), server);
+    std::fs::rename(&state, system.directory().join(credentials.node_id.as_str())).unwrap();
+    credentials.node_id
 }
 
 /// Cuts a node off.
