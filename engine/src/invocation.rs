@@ -119,6 +119,8 @@ pub enum Event {
     DeadlinePassed,
     /// It is to be stopped.
     Cancel,
+    /// Its node may not speak any more, so there is nothing to wait for.
+    CutOff,
     /// The rollout stopped before it was sent, with the ending that the stop's cause gives.
     Stop(Ending),
 }
@@ -201,6 +203,9 @@ impl State {
             (S::Pending | S::Waiting | S::Ready, V::Cancel) => S::Ended(E::Cancelled),
             (S::Released | S::Running, V::Cancel) => S::Cancelling,
             (S::Pending | S::Waiting | S::Ready, V::Stop(ending)) => S::Ended(ending),
+            (S::Pending | S::Released | S::Waiting | S::Ready | S::Running | S::Cancelling, V::CutOff) => {
+                S::Ended(E::Cancelled)
+            }
 
             // The node's word comes after the deadline decided. The decision stands.
             (S::Ended(E::DeliveryTimedOut | E::ExecutionTimedOut | E::Cancelled), V::Reported(_)) => {
@@ -211,7 +216,7 @@ impl State {
             // between a returning node and a repeated delivery.
             (
                 S::Ended(_),
-                V::Reported(_) | V::Progressed | V::DeadlinePassed | V::Cancel | V::Returned | V::Connected,
+                V::Reported(_) | V::Progressed | V::DeadlinePassed | V::Cancel | V::CutOff | V::Returned | V::Connected,
             )
             | (S::Released | S::Running | S::Cancelling, V::Connected)
             | (S::Running | S::Cancelling, V::Progressed)
@@ -274,7 +279,8 @@ mod tests {
     }
 
     fn events() -> Vec<Event> {
-        let mut events = vec![V::Release, V::Returned, V::Connected, V::Progressed, V::DeadlinePassed, V::Cancel];
+        let mut events =
+            vec![V::Release, V::Returned, V::Connected, V::Progressed, V::DeadlinePassed, V::Cancel, V::CutOff];
         events.extend(E::ALL.map(V::Reported));
         events.extend(E::ALL.map(V::Stop));
         events
@@ -291,22 +297,32 @@ mod tests {
             V::Reported(E::Failed),
             V::DeadlinePassed,
             V::Cancel,
+            V::CutOff,
             V::Stop(E::Terminated),
         ];
         let table = [
-            (S::Pending, ["released", "!", ".", "!", "!", ".", "Cancelled", "Terminated"]),
-            (S::Released, ["!", "waiting", ".", "running", "Failed", "DeliveryTimedOut", "cancelling", "!"]),
-            (S::Waiting, ["!", ".", "ready", ".", "Failed", "DeliveryTimedOut", "Cancelled", "Terminated"]),
-            (S::Ready, ["released", ".", ".", ".", "Failed", "DeliveryTimedOut", "Cancelled", "Terminated"]),
-            (S::Running, ["!", ".", ".", ".", "Failed", "ExecutionTimedOut", "cancelling", "!"]),
-            (S::Cancelling, ["!", ".", ".", ".", "Failed", "Cancelled", ".", "!"]),
-            (S::Ended(E::Success), ["!", ".", ".", ".", ".", ".", ".", "!"]),
-            (S::Ended(E::Failed), ["!", ".", ".", ".", ".", ".", ".", "!"]),
-            (S::Ended(E::ExecutionTimedOut), ["!", ".", ".", ".", "L", ".", ".", "!"]),
-            (S::Ended(E::DeliveryTimedOut), ["!", ".", ".", ".", "L", ".", ".", "!"]),
-            (S::Ended(E::Cancelled), ["!", ".", ".", ".", "L", ".", ".", "!"]),
-            (S::Ended(E::Terminated), ["!", ".", ".", ".", ".", ".", ".", "!"]),
-            (S::Ended(E::Undeliverable), ["!", ".", ".", ".", ".", ".", ".", "!"]),
+            (S::Pending, ["released", "!", ".", "!", "!", ".", "Cancelled", "Cancelled", "Terminated"]),
+            (
+                S::Released,
+                ["!", "waiting", ".", "running", "Failed", "DeliveryTimedOut", "cancelling", "Cancelled", "!"],
+            ),
+            (
+                S::Waiting,
+                ["!", ".", "ready", ".", "Failed", "DeliveryTimedOut", "Cancelled", "Cancelled", "Terminated"],
+            ),
+            (
+                S::Ready,
+                ["released", ".", ".", ".", "Failed", "DeliveryTimedOut", "Cancelled", "Cancelled", "Terminated"],
+            ),
+            (S::Running, ["!", ".", ".", ".", "Failed", "ExecutionTimedOut", "cancelling", "Cancelled", "!"]),
+            (S::Cancelling, ["!", ".", ".", ".", "Failed", "Cancelled", ".", "Cancelled", "!"]),
+            (S::Ended(E::Success), ["!", ".", ".", ".", ".", ".", ".", ".", "!"]),
+            (S::Ended(E::Failed), ["!", ".", ".", ".", ".", ".", ".", ".", "!"]),
+            (S::Ended(E::ExecutionTimedOut), ["!", ".", ".", ".", "L", ".", ".", ".", "!"]),
+            (S::Ended(E::DeliveryTimedOut), ["!", ".", ".", ".", "L", ".", ".", ".", "!"]),
+            (S::Ended(E::Cancelled), ["!", ".", ".", ".", "L", ".", ".", ".", "!"]),
+            (S::Ended(E::Terminated), ["!", ".", ".", ".", ".", ".", ".", ".", "!"]),
+            (S::Ended(E::Undeliverable), ["!", ".", ".", ".", ".", ".", ".", ".", "!"]),
         ];
         assert_eq!(table.len(), states().count());
         for (state, row) in table {
@@ -335,6 +351,7 @@ mod tests {
     fn every_open_state_but_pending_ends_at_its_deadline() {
         for state in OPEN.into_iter().filter(|state| *state != S::Pending) {
             assert!(matches!(state.step(V::DeadlinePassed), Ok(Step::To(S::Ended(_)))), "{state}");
+            assert_eq!(state.step(V::CutOff), Ok(Step::To(S::Ended(E::Cancelled))), "{state}");
         }
     }
 

@@ -172,7 +172,8 @@ pub async fn register(
 }
 
 /// Cuts a node off: from the commit on nothing that it says changes anything, nothing is sent to it,
-/// and what it has in hand ends. `None` when there is no such node; cutting off twice is harmless.
+/// and what it has in hand counts as cancelled. What runs there runs to its end, as in SSM, and
+/// nobody is told of it. `None` when there is no such node; cutting off twice is harmless.
 ///
 /// Returns what is to be flushed after the commit.
 ///

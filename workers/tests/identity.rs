@@ -214,6 +214,8 @@ async fn what_a_deregistered_node_reports_changes_nothing() {
     let messages = deregister(&mut tx, &node(), at(4)).await.unwrap().unwrap();
     tx.commit().await.unwrap();
     assert_eq!(messages.len(), 1, "its command is called back");
+    assert!(world.take::<Dispatcher>(messages[0].body.clone().into_bytes(), Sender::ControlPlane).await);
+    assert_eq!(world.state(command).await, State::Ended(Ending::Cancelled), "at once, and not by its deadline");
     let before = world.state(command).await;
     assert!(world.finished(command, own()).await);
     assert_eq!(world.state(command).await, before);

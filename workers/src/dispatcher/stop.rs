@@ -43,8 +43,10 @@ async fn stop_nodes(
     let mut moves = Moves::default();
     let mut shifts = Vec::new();
     let mut called_back = BTreeSet::new();
+    let cut_off = tx.deregistered(nodes).await?;
     for (_, node, state, _) in tx.invocation_states(&keys).await? {
-        let Ok(Step::To(next)) = state.step(invocation::Event::Cancel) else { continue };
+        let event = if cut_off.contains(&node) { invocation::Event::CutOff } else { invocation::Event::Cancel };
+        let Ok(Step::To(next)) = state.step(event) else { continue };
         if let (State::Ended(ending), Some(from)) = (next, state.place()) {
             moves.add(from, Arrival::Ended(ending));
         } else {
