@@ -223,17 +223,23 @@ impl Tx {
             .map_err(Error::doing("store nodes"))
     }
 
-    /// Takes a node out of management. Its history stays.
+    /// Takes a node out of management, with what is known of its state. What was done on it stays:
+    /// its invocations.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn remove_node(&mut self, node: &NodeId) -> Result<bool, Error> {
-        sqlx::query("DELETE FROM nodes WHERE node_id = $1")
-            .bind(node.as_str())
-            .execute(self.connection())
-            .await
-            .map(|done| done.rows_affected() > 0)
-            .map_err(Error::doing("remove a node"))
+        let mut removed = false;
+        // The node first: whoever changes the others of a node holds it.
+        for table in ["nodes", "patch_states", "inventory_items", "compliance_reports"] {
+            let done = sqlx::query(sql(format!("DELETE FROM {table} WHERE node_id = $1")))
+                .bind(node.as_str())
+                .execute(self.connection())
+                .await
+                .map_err(Error::doing("remove a node"))?;
+            removed |= table == "nodes" && done.rows_affected() > 0;
+        }
+        Ok(removed)
     }
 
     /// Records signs of life.

@@ -124,19 +124,6 @@ impl Tx {
             .map(|_| ())
             .map_err(Error::doing("store patch states"))
     }
-
-    /// Forgets the patches of a node.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn delete_patch_state(&mut self, id: &NodeId) -> Result<(), Error> {
-        sqlx::query("DELETE FROM patch_states WHERE node_id = $1")
-            .bind(id.as_str())
-            .execute(self.connection())
-            .await
-            .map(|_| ())
-            .map_err(Error::doing("delete a patch state"))
-    }
 }
 
 impl Store {
@@ -160,12 +147,16 @@ impl Store {
             .collect()
     }
 
-    /// Reads the patch states of the nodes whose last report was made in `patch_group`, by id.
+    /// Reads the patch states of the managed nodes whose last report was made in `patch_group`, by
+    /// id.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn patch_states_of_group(&self, patch_group: &str) -> Result<Vec<NodePatchState>, Error> {
-        let text = format!("SELECT {COLUMNS} FROM patch_states WHERE patch_group = $1 ORDER BY node_id");
+        let text = format!(
+            "SELECT {COLUMNS} FROM patch_states
+             WHERE patch_group = $1 AND node_id IN (SELECT node_id FROM nodes) ORDER BY node_id"
+        );
         sqlx::query(sql(text))
             .bind(patch_group)
             .fetch_all(self.reader())

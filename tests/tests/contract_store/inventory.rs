@@ -12,7 +12,7 @@ use patchwave_schemas::node::OperatingSystem;
 use patchwave_schemas::report::NodeScanned;
 use patchwave_schemas::{BaselineId, CommandId};
 
-use crate::fixtures::{at, node};
+use crate::fixtures::{at, connect, hello, node};
 use crate::place::Place;
 
 contract! {
@@ -21,7 +21,6 @@ contract! {
     the_newest_of_a_batch_counts_whatever_its_order,
     the_last_installation_without_reboot_is_remembered,
     patch_states_are_found_by_node_and_group,
-    a_forgotten_patch_state_is_gone,
     predefined_baselines_are_there_once_and_keep_their_defaults,
     a_patch_group_keeps_its_first_baseline_of_a_system,
     a_baseline_comes_back_as_it_was_put,
@@ -143,23 +142,14 @@ async fn the_last_installation_without_reboot_is_remembered(place: Place) {
 async fn patch_states_are_found_by_node_and_group(place: Place) {
     let store = place.open().await;
     let other = NodeScanned { patch_group: String::new(), ..scan(3, 1) };
-    put(&store, &[scan(2, 1), other, scan(1, 1)]).await;
+    connect(&store, &[hello(1, "s", &[]), hello(2, "s", &[]), hello(3, "s", &[])], at(0)).await;
+    // Node 4 is not managed: it stands for nothing in its group.
+    put(&store, &[scan(2, 1), other, scan(4, 1), scan(1, 1)]).await;
     let ids = |states: Vec<NodePatchState>| states.into_iter().map(|state| state.node_id).collect::<Vec<_>>();
     assert_eq!(ids(store.patch_states(&[node(3), node(9), node(1)]).await.unwrap()), [node(1), node(3)]);
     assert_eq!(ids(store.patch_states(&[]).await.unwrap()), []);
     assert_eq!(ids(store.patch_states_of_group("web").await.unwrap()), [node(1), node(2)]);
     assert_eq!(ids(store.patch_states_of_group("").await.unwrap()), [node(3)]);
-}
-
-async fn a_forgotten_patch_state_is_gone(place: Place) {
-    let store = place.open().await;
-    put(&store, &[scan(1, 5)]).await;
-    let mut tx = store.begin().await.unwrap();
-    tx.delete_patch_state(&node(1)).await.unwrap();
-    tx.delete_patch_state(&node(1)).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(store.patches_of(&node(1)).await.unwrap(), None);
-    assert_eq!(store.patch_states(&[node(1)]).await.unwrap(), []);
 }
 
 async fn predefined_baselines_are_there_once_and_keep_their_defaults(place: Place) {
