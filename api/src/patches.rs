@@ -1,13 +1,14 @@
 //! Patches that the control plane knows of, and what a baseline makes of them.
 //!
 //! They come from what nodes' scans and installations reported; there is no vendor's catalogue
-//! behind it. `ReleaseDate` is when a report first spoke of the patch.
+//! behind it. `ReleaseDate` is when the first report came that speaks of the patch.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use patchwave_engine::baseline::{NodeProfile, glob_matches, product};
+use patchwave_engine::baseline::{Listed, NodeProfile, glob_matches, listed, product};
 use patchwave_platform::store::baselines::os_name;
-use patchwave_platform::store::known_patches::KnownPatch;
+use patchwave_platform::store::known_patches::{KnownPatch, PatchFilter, PatchProperty};
+use patchwave_schemas::baseline::BaselineRules;
 use patchwave_schemas::node::OperatingSystem;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,6 +21,12 @@ use crate::wire::{Error, Filter, Request, epoch, present};
 /// product a patch is of.
 const KEYS: [&str; 8] =
     ["ARCH", "CLASSIFICATION", "NAME", "OPERATING_SYSTEM", "PATCH_ID", "PATCH_SET", "SEVERITY", "VERSION"];
+/// Titles or rows read at a time while looking for patches that pass.
+const SCAN_ROWS: u32 = 500;
+/// Reads for one page at most.
+const SCANS_MAX: usize = 20;
+/// In a token: behind every operating system of the title.
+const BEHIND_ALL: &str = "~";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -41,18 +48,75 @@ pub(crate) async fn available(api: &Api, request: &Request) -> Result<Value, Err
             format!("filter key is `{}`, which scans do not report; allowed are {}", filter.key, KEYS.join(", "));
         return Err(Error::validation(message));
     }
-    // Several baselines may have judged one patch.
-    let known: BTreeMap<String, KnownPatch> = api
-        .store
-        .known_patches(None)
-        .await?
-        .into_iter()
-        .filter(|patch| input.filters.iter().all(|filter| passes(patch, filter)))
-        .map(|patch| (format!("{}\n{}", patch.title, os_name(patch.operating_system)), patch))
-        .collect();
-    let (patches, next) = paging.of_list(known.into_iter().collect(), |(key, _)| key.clone());
+    let (filter, is_whole) = narrowed(&input.filters);
+    // One title more: the first may have been shown.
+    let limit = if is_whole { paging.rows() + 1 } else { SCAN_ROWS };
+    let (mut title, mut os) = match paging.after().and_then(|after| after.rsplit_once('\n')) {
+        Some((title, os)) => (title.to_owned(), os.to_owned()),
+        None => (String::new(), String::new()),
+    };
+    let mut found: Vec<(String, KnownPatch)> = Vec::new();
+    let mut is_last = false;
+    for _ in 0..SCANS_MAX {
+        let known = api.store.known_patches_from(&filter, &title, limit).await?;
+        let mut titles = 0;
+        for of_title in known.chunk_by(|one, other| one.title == other.title) {
+            titles += 1;
+            for (name, patch) in by_system(of_title) {
+                let was_shown = patch.title == title && name <= os;
+                if !was_shown && input.filters.iter().all(|filter| passes(&patch, filter)) {
+                    found.push((format!("{}\n{name}", patch.title), patch));
+                }
+            }
+        }
+        is_last = titles < limit;
+        if found.len() > paging.size() || is_last {
+            break;
+        }
+        if let Some(last) = known.last() {
+            (title, os) = (last.title.clone(), BEHIND_ALL.to_owned());
+        }
+    }
+    // Few may pass: then a page is short or empty, and the next goes on from here.
+    let rest = (!is_last && found.len() <= paging.size()).then(|| paging.token(&format!("{title}\n{os}")));
+    found.truncate(paging.size() + 1);
+    let (patches, next) = paging.of_rows(found, |(key, _)| key.clone());
     let patches: Vec<Value> = patches.iter().map(|(_, patch)| view(patch)).collect();
-    Ok(present(json!({ "Patches": patches, "NextToken": next })))
+    Ok(present(json!({ "Patches": patches, "NextToken": next.or(rest) })))
+}
+
+/// What of the filters the database can see to, and whether that is all of them.
+fn narrowed(filters: &[Filter]) -> (PatchFilter, bool) {
+    let mut narrowed = PatchFilter::default();
+    let mut is_whole = true;
+    for filter in filters {
+        let place = match filter.key.as_str() {
+            "CLASSIFICATION" => &mut narrowed.classifications,
+            "OPERATING_SYSTEM" => &mut narrowed.operating_systems,
+            "PATCH_ID" => &mut narrowed.kb_ids,
+            "SEVERITY" => &mut narrowed.severities,
+            _ => {
+                is_whole = false;
+                continue;
+            }
+        };
+        // The same once more: both must pass.
+        is_whole &= place.is_none();
+        place.get_or_insert_with(|| filter.values.clone());
+    }
+    (narrowed, is_whole)
+}
+
+/// The patch of a title for each operating system: several baselines may have judged it. It was
+/// first seen when the first of them did.
+fn by_system(of_title: &[KnownPatch]) -> BTreeMap<String, KnownPatch> {
+    let mut patches: BTreeMap<String, KnownPatch> = BTreeMap::new();
+    for patch in of_title {
+        let known = patches.entry(os_name(patch.operating_system)).or_insert_with(|| patch.clone());
+        let first_seen_at = known.first_seen_at.min(patch.first_seen_at);
+        *known = KnownPatch { first_seen_at, ..patch.clone() };
+    }
+    patches
 }
 
 /// DescribeEffectivePatchesForPatchBaseline: what the baseline made of the patches of its nodes,
@@ -62,27 +126,47 @@ pub(crate) async fn effective(api: &Api, request: &Request) -> Result<Value, Err
     let paging = request.paging(1..=100)?;
     let id = baseline_id("baselineId", input.baseline_id.as_deref())?;
     let baseline = api.store.baseline(&id).await?.ok_or_else(|| missing(&id))?;
-    let mut known = api.store.known_patches(Some(&id)).await?;
-    known.retain(|patch| !patch.deployment.is_empty());
-    let (patches, next) = paging.of_list(known, |patch| patch.title.clone());
+    let mut after = paging.after().unwrap_or_default().to_owned();
+    let mut found: Vec<(KnownPatch, &str)> = Vec::new();
+    let mut is_last = false;
+    for _ in 0..SCANS_MAX {
+        let known = api.store.known_patches_of(&id, &after, SCAN_ROWS).await?;
+        is_last = known.len() < SCAN_ROWS as usize;
+        if let Some(last) = known.last() {
+            after.clone_from(&last.title);
+        }
+        found.extend(known.into_iter().filter_map(|patch| {
+            let status = deployment(&baseline.rules, &patch)?;
+            Some((patch, status))
+        }));
+        if found.len() > paging.size() || is_last {
+            break;
+        }
+    }
+    let rest = (!is_last && found.len() <= paging.size()).then(|| paging.token(&after));
+    found.truncate(paging.size() + 1);
+    let (patches, next) = paging.of_rows(found, |(patch, _)| patch.title.clone());
     let patches: Vec<Value> = patches
         .iter()
-        .map(|patch| {
-            let (name, _) = name_and_arch(patch);
-            let named = |list: &[String]| list.iter().any(|pattern| glob_matches(pattern, name));
-            // The lists may have changed since; they are what a next scan goes by.
-            let deployment = if named(&baseline.rules.rejected_patches) {
-                "EXPLICIT_REJECTED"
-            } else if named(&baseline.rules.approved_patches) {
-                "EXPLICIT_APPROVED"
-            } else {
-                &patch.deployment
-            };
+        .map(|(patch, deployment)| {
             let status = json!({ "DeploymentStatus": deployment, "ComplianceLevel": patch.compliance_level });
             json!({ "Patch": view(patch), "PatchStatus": status })
         })
         .collect();
-    Ok(present(json!({ "EffectivePatches": patches, "NextToken": next })))
+    Ok(present(json!({ "EffectivePatches": patches, "NextToken": next.or(rest) })))
+}
+
+/// What the baseline says of a patch; `None` when it does not speak of it. The lists may have
+/// changed since the report: they are what a next scan goes by.
+fn deployment(rules: &BaselineRules, patch: &KnownPatch) -> Option<&'static str> {
+    let (name, arch) = name_and_arch(patch);
+    match listed(rules, name, arch, version(patch), patch.classification == "Security") {
+        Some(Listed::Rejected(_)) => Some("EXPLICIT_REJECTED"),
+        Some(Listed::Approved(_)) => Some("EXPLICIT_APPROVED"),
+        Some(Listed::NotSecurity(_)) | None => {
+            ["APPROVED", "EXPLICIT_REJECTED", "PENDING_APPROVAL"].into_iter().find(|known| *known == patch.deployment)
+        }
+    }
 }
 
 /// DescribePatchProperties: the values that are known of nodes and their patches.
@@ -100,13 +184,8 @@ pub(crate) async fn properties(api: &Api, request: &Request) -> Result<Value, Er
                     values.extend(product(&profile));
                 }
             }
-            "CLASSIFICATION" | "SEVERITY" | "PRIORITY" => {
-                for patch in api.store.known_patches(None).await? {
-                    if patch.operating_system == os {
-                        values.insert(if property == "CLASSIFICATION" { patch.classification } else { patch.severity });
-                    }
-                }
-            }
+            "CLASSIFICATION" => values.extend(api.store.patch_properties(os, PatchProperty::Classification).await?),
+            "SEVERITY" | "PRIORITY" => values.extend(api.store.patch_properties(os, PatchProperty::Severity).await?),
             other => {
                 return Err(Error::validation(format!(
                     "Property is `{other}`, which scans do not report; allowed are PRODUCT, CLASSIFICATION, SEVERITY, \
@@ -115,7 +194,6 @@ pub(crate) async fn properties(api: &Api, request: &Request) -> Result<Value, Er
             }
         }
     }
-    values.remove("");
     let (values, next) = paging.of_list(values.into_iter().collect(), String::clone);
     let properties: Vec<Value> = values.into_iter().map(|value| json!({ "Name": value })).collect();
     Ok(present(json!({ "Properties": properties, "NextToken": next })))

@@ -1,4 +1,5 @@
-//! What was stored and not published is published, whoever stored it.
+//! What was stored and not published is published, whoever stored it; what nobody has spoken of for
+//! long is forgotten.
 
 use jiff::Timestamp;
 use patchwave_platform::outbox;
@@ -8,6 +9,8 @@ use crate::Context;
 
 /// Notifications published by one sweep at most.
 const NOTIFICATIONS: u32 = 200;
+/// Patches forgotten by one sweep at most: those who note patches do not wait long.
+const PATCHES: u32 = 500;
 /// A younger notification is still its worker's business.
 const WORKER_PUBLISHES_WITHIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(15);
 
@@ -18,7 +21,7 @@ pub struct Sweeps {
     pub more: bool,
 }
 
-/// Publishes what others left behind.
+/// Publishes what others left behind, and forgets patches that are no news any more.
 ///
 /// # Errors
 /// The store's, the bus's or the topic server's; everything stays stored.
@@ -39,5 +42,15 @@ pub async fn sweep(context: &Context, now: Timestamp) -> Result<Sweeps, Box<dyn 
         tx.mark_published(&ids, now).await?;
         tx.commit().await?;
     }
-    Ok(Sweeps { more: messages == outbox::SWEEP_MAX as usize || news.len() == NOTIFICATIONS as usize })
+    let mut forgotten = 0;
+    // Asked first: on SQLite a transaction keeps every other writer waiting.
+    if context.store.has_forgettable_patches(now).await? {
+        let mut tx = context.store.begin().await?;
+        forgotten = tx.forget_patches(now, PATCHES).await?;
+        tx.commit().await?;
+    }
+    let more = messages == outbox::SWEEP_MAX as usize
+        || news.len() == NOTIFICATIONS as usize
+        || forgotten == u64::from(PATCHES);
+    Ok(Sweeps { more })
 }

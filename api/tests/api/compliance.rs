@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use patchwave_platform::store::baselines::predefined_id;
+use patchwave_platform::store::invocations::NewInvocation;
 use patchwave_schemas::CommandId;
 use patchwave_schemas::baseline::{ComplianceLevel, PatchRecord, PatchState};
 use patchwave_schemas::command::PatchOperation;
@@ -21,9 +22,10 @@ async fn scan(api: &Harness, node: &str, patches: &[(&str, PatchState, Complianc
         installed_at: None,
         reason: String::new(),
     });
+    let command_id = CommandId::derived(&format!("scan of {node}"));
     let report = NodeScanned {
         node_id: node.parse().expect("an id"),
-        command_id: CommandId::derived("scan"),
+        command_id,
         baseline_id: predefined_id("AWS-DebianDefaultPatchBaseline"),
         snapshot_id: "s".to_owned(),
         patch_group: "web".to_owned(),
@@ -36,7 +38,10 @@ async fn scan(api: &Harness, node: &str, patches: &[(&str, PatchState, Complianc
     };
     let mut tx = api.store.begin().await.expect("a transaction");
     tx.put_patch_reports(std::slice::from_ref(&report)).await.expect("stored");
-    tx.note_patches(&[report]).await.expect("noted");
+    let baseline_key = Some(format!("{}/web", report.baseline_id));
+    let asked = NewInvocation { node_id: report.node_id.clone(), ordinal: 0, baseline_key };
+    tx.add_invocations(command_id, &[asked]).await.expect("asked for");
+    tx.note_patches(&[report], Timestamp::now()).await.expect("noted");
     tx.commit().await.expect("a commit");
 }
 

@@ -9,6 +9,7 @@ use patchwave_schemas::baseline::{BaselineRules, ComplianceLevel, PatchState, Re
 use super::approval::{self, Timing};
 use super::decision::{Decision, Evaluation};
 use super::filters::first_refusal;
+use super::lists::{Listed, listed};
 use super::package::{AvailableVersion, InstalledPackage, NodeProfile};
 use super::patterns;
 use crate::versions::deb;
@@ -83,14 +84,13 @@ impl Judge<'_> {
             );
             return Verdict::NotSelected { why };
         }
-        let find = |list| patterns::find(list, &version.name, &version.architecture, &version.version);
-        if let Some(pattern) = find(&rules.rejected_patches) {
+        let by_list = listed(rules, &version.name, &version.architecture, &version.version, version.is_security());
+        if let Some(Listed::Rejected(pattern)) = by_list {
             return Verdict::Rejected { pattern: pattern.to_owned() };
         }
-        let by_list = find(&rules.approved_patches);
         let by_rule = self.by_rules(version);
         match by_list {
-            Some(pattern) if version.is_security() || rules.approved_patches_enable_non_security => {
+            Some(Listed::Approved(pattern)) => {
                 let level = match by_rule {
                     // Lower is more severe.
                     Verdict::Approved { level, .. } => level.min(rules.approved_patches_compliance_level),
@@ -98,9 +98,11 @@ impl Judge<'_> {
                 };
                 Verdict::Approved { level, why: format!("approved by pattern `{pattern}`") }
             }
-            Some(pattern) if matches!(by_rule, Verdict::NotSelected { .. }) => Verdict::NotSelected {
-                why: format!("pattern `{pattern}` approves security updates only and this is not one"),
-            },
+            Some(Listed::NotSecurity(pattern)) if matches!(by_rule, Verdict::NotSelected { .. }) => {
+                Verdict::NotSelected {
+                    why: format!("pattern `{pattern}` approves security updates only and this is not one"),
+                }
+            }
             _ => by_rule,
         }
     }

@@ -115,7 +115,7 @@ impl Handler for Inventory {
         tx.nodes_alive(&alive, now).await?;
         if !reports.is_empty() {
             tx.put_patch_reports(&reports).await?;
-            tx.note_patches(&reports).await?;
+            tx.note_patches(&reports, now).await?;
         }
         // Last: everybody counts in the same rows, and whoever waits for them holds nothing else's.
         tx.count_refused_reports(&refused).await?;
