@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Api;
-use crate::nodes::{Condition, search, view};
+use crate::nodes::{Condition, check_values, search, view};
 use crate::wire::{Comparison, Error, Filter, Request, present};
 
 #[derive(Deserialize)]
@@ -36,6 +36,7 @@ pub(crate) async fn describe(api: &Api, request: &Request) -> Result<Value, Erro
         conditions.push(Condition { key: filter.key, values: filter.values, comparison });
     }
     let now = Timestamp::now();
+    check_values(&conditions, "InvalidInstancePropertyFilterValue")?;
     let (nodes, next) = search(api, request.caller(), &conditions, &paging, now).await?;
     let list: Vec<Value> = nodes.iter().map(|(node, identity)| view(node, identity.as_ref(), now)).collect();
     Ok(present(json!({ "InstanceProperties": list, "NextToken": next })))

@@ -19,6 +19,8 @@ use crate::wire::{Comparison, Error, Filter, Paging, Request, epoch, present};
 const INACTIVE_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Rows read at a time while looking for nodes that pass the filters.
 const SCAN_ROWS: u32 = 500;
+/// Conditions that the database sees to; the handler sees to the rest.
+const NARROWED_MAX: usize = 20;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -40,6 +42,7 @@ pub(crate) async fn describe(api: &Api, request: &Request) -> Result<Value, Erro
     let filters = [input.filters, input.instance_information_filter_list].concat();
     let conditions: Vec<Condition> = filters.into_iter().map(Condition::from).collect();
     let now = Timestamp::now();
+    check_values(&conditions, "InvalidInstanceInformationFilterValue")?;
     let (nodes, next) = search(api, request.caller(), &conditions, &paging, now).await?;
     let list: Vec<Value> = nodes.iter().map(|(node, identity)| view(node, identity.as_ref(), now)).collect();
     Ok(present(json!({ "InstanceInformationList": list, "NextToken": next })))
@@ -67,9 +70,14 @@ pub(crate) async fn search(
     now: Timestamp,
 ) -> Result<(Vec<(Node, Option<Identity>)>, Option<String>), Error> {
     check_keys(conditions)?;
-    let (filter, is_whole) = narrowed(conditions, now)?;
+    let (mut filter, is_whole) = narrowed(conditions, now)?;
+    // Behind what was asked for, which is likely to say more.
+    if let Some(policy) = &caller.policy {
+        let tags = policy.tags().iter().map(|(key, values)| (key.clone(), values.iter().cloned().collect()));
+        filter.tags.extend(tags);
+    }
     // What the database cannot tell is found among more rows.
-    let limit = if is_whole && caller.policy.is_none() { paging.rows() } else { SCAN_ROWS };
+    let limit = if is_whole { paging.rows() } else { SCAN_ROWS };
     let mut found = Vec::new();
     let mut after = paging.after().unwrap_or_default().to_owned();
     while found.len() <= paging.size() {
@@ -98,9 +106,10 @@ pub(crate) async fn search(
 fn narrowed(conditions: &[Condition], now: Timestamp) -> Result<(NodeFilter, bool), Error> {
     let mut filter = NodeFilter::default();
     let mut is_whole = true;
-    for condition in conditions {
+    for (index, condition) in conditions.iter().enumerate() {
         let values = &condition.values;
-        if condition.comparison != Comparison::Equal {
+        // Each is a part of the statement, and databases bound those.
+        if condition.comparison != Comparison::Equal || index >= NARROWED_MAX {
             is_whole = false;
             continue;
         }
@@ -125,7 +134,9 @@ fn narrowed(conditions: &[Condition], now: Timestamp) -> Result<(NodeFilter, boo
                 filter.operating_systems = Some(systems.map(|os| os_name(*os)).collect());
             }
             "tag-key" if values.len() == 1 => filter.tags.push((values[0].clone(), Vec::new())),
-            tag if tag.starts_with("tag:") => filter.tags.push((tag["tag:".len()..].to_owned(), values.clone())),
+            tag if tag.starts_with("tag:") && !values.is_empty() => {
+                filter.tags.push((tag["tag:".len()..].to_owned(), values.clone()))
+            }
             _ => is_whole = false,
         }
     }
@@ -178,6 +189,27 @@ fn check_keys(conditions: &[Condition]) -> Result<(), Error> {
         )),
         None => Ok(()),
     }
+}
+
+/// Refuses values that no node can have, of what is an enumeration. Comparisons with parts of values
+/// may name anything.
+pub(crate) fn check_values(conditions: &[Condition], code: &'static str) -> Result<(), Error> {
+    for condition in conditions {
+        let allowed: &[&str] = match (condition.key.as_str(), condition.comparison) {
+            ("PingStatus", Comparison::Equal | Comparison::NotEqual) => &["Online", "ConnectionLost", "Inactive"],
+            ("PlatformTypes" | "PlatformType", Comparison::Equal | Comparison::NotEqual) => {
+                &["Windows", "Linux", "MacOS"]
+            }
+            ("ResourceType", Comparison::Equal | Comparison::NotEqual) => &["ManagedInstance", "EC2Instance"],
+            _ => continue,
+        };
+        if let Some(value) = condition.values.iter().find(|value| !allowed.contains(&value.as_str())) {
+            let message =
+                format!("filter {} has the value `{value}`; allowed are {}", condition.key, allowed.join(", "));
+            return Err(Error::new(code, message));
+        }
+    }
+    Ok(())
 }
 
 impl Condition {

@@ -88,6 +88,17 @@ async fn nodes_are_listed_by_page_and_filter() {
     assert_eq!(found["InstanceInformationList"].as_array().expect("a list").len(), 8);
     let unknown = json!({ "Filters": [{ "Key": "Colour", "Values": ["red"] }] });
     api.refused("DescribeInstanceInformation", unknown, "InvalidFilterKey").await;
+    for (key, value) in [("PingStatus", "online"), ("PlatformTypes", "linux"), ("ResourceType", "Server")] {
+        let wrong = json!({ "Filters": [{ "Key": key, "Values": [value] }] });
+        let message = api.refused("DescribeInstanceInformation", wrong, "InvalidInstanceInformationFilterValue").await;
+        assert!(message.contains(value), "{message}");
+        let code = "InvalidInstancePropertyFilterValue";
+        api.refused("DescribeInstanceProperties", properties(key, json!([value]), "NotEqual"), code).await;
+    }
+    // More filters than a statement may have parts.
+    let many: Vec<Value> = (0..1_000).map(|_| json!({ "Key": "tag:Stage", "Values": ["test", "other"] })).collect();
+    let found = api.ok("DescribeInstanceInformation", json!({ "Filters": many })).await;
+    assert_eq!(ids(&found["InstanceInformationList"]), nodes[6..]);
     let wrong = json!({ "Filters": [{ "Key": "InstanceIds", "Values": ["host-1"] }] });
     api.refused("DescribeInstanceInformation", wrong, "InvalidInstanceId").await;
 }
@@ -165,10 +176,11 @@ async fn patch_states_are_those_of_the_newest_report() {
 async fn patch_group_is_described_node_by_node_and_in_numbers() {
     let api = Harness::new().await;
     use PatchState::{Failed, Installed, Missing};
+    let nodes = api.nodes(1..4, &[]).await;
     let reports: Vec<NodeScanned> = [&[Installed][..], &[Missing, Missing], &[Failed]]
         .into_iter()
-        .zip(1..)
-        .map(|(states, number)| report(&format!("mi-{number:017x}"), "2026-03-02T00:00:00Z", states))
+        .zip(&nodes)
+        .map(|(states, node)| report(node, "2026-03-02T00:00:00Z", states))
         .collect();
     store(&api, &reports).await;
     let state = api.ok("DescribePatchGroupState", json!({ "PatchGroup": "web" })).await;
@@ -184,11 +196,14 @@ async fn patch_group_is_described_node_by_node_and_in_numbers() {
     let filter = |key: &str, comparison: &str| json!({ "PatchGroup": "web", "Filters": [{ "Key": key, "Values": ["1"], "Type": comparison }] });
     let operation = "DescribeInstancePatchStatesForPatchGroup";
     let found = api.ok(operation, filter("MissingCount", "GreaterThan")).await;
-    assert_eq!(ids(&found["InstancePatchStates"]), ["mi-00000000000000002"]);
+    assert_eq!(ids(&found["InstancePatchStates"]), [&nodes[1]]);
     let found = api.ok(operation, filter("MissingCount", "LessThan")).await;
     assert_eq!(found["InstancePatchStates"].as_array().expect("a list").len(), 2);
     api.refused(operation, filter("Colour", "Equal"), "InvalidFilter").await;
     api.refused(operation, filter("MissingCount", "About"), "ValidationException").await;
+    api.ok("DeregisterManagedInstance", json!({ "InstanceId": nodes[1] })).await;
+    let state = api.ok("DescribePatchGroupState", json!({ "PatchGroup": "web" })).await;
+    assert_eq!((&state["Instances"], &state["InstancesWithMissingPatches"]), (&json!(2), &json!(0)));
     let none = api.ok(operation, json!({ "PatchGroup": "db" })).await;
     assert_eq!(none["InstancePatchStates"], json!([]));
 }

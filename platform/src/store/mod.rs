@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::Class;
 
 mod dialect;
+mod node_tags;
 mod window_schedule;
 
 pub mod access_keys;
@@ -207,7 +208,8 @@ async fn migrate(pool: &AnyPool, dialect: Dialect) -> Result<(), Error> {
     match dialect {
         Dialect::Postgres => {
             migrator.run(pool).await.map_err(failed)?;
-            pool.execute(POSTGRES_STORAGE).await.map(|_| ()).map_err(Error::doing("set the storage of invocations"))
+            pool.execute(POSTGRES_STORAGE).await.map_err(Error::doing("set the storage of invocations"))?;
+            pool.execute(node_tags::POSTGRES).await.map(|_| ()).map_err(Error::doing("keep tags of nodes as rows"))
         }
         // sqlx locks nothing on SQLite: two processes that open a new file would both migrate it.
         Dialect::Sqlite => {
@@ -215,6 +217,7 @@ async fn migrate(pool: &AnyPool, dialect: Dialect) -> Result<(), Error> {
             let mut locked = pool.begin_with("BEGIN IMMEDIATE").await.map_err(Error::doing(doing))?;
             // `run` on a borrowed connection makes a future that cannot be spawned.
             migrator.run_direct(None, &mut *locked, false).await.map_err(failed)?;
+            locked.execute(node_tags::SQLITE).await.map_err(Error::doing("keep tags of nodes as rows"))?;
             locked.commit().await.map_err(Error::doing("commit a migration"))
         }
     }

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use patchwave_engine::invocation::{Ending, State};
 use patchwave_platform::Class;
-use patchwave_platform::store::Store;
 use patchwave_platform::store::reads::nodes::NodeFilter;
+use patchwave_platform::store::{Dialect, Store};
 use patchwave_schemas::NodeId;
 use patchwave_schemas::node::OperatingSystem;
 use patchwave_schemas::report::{NodeConnected, NodeDisconnected};
@@ -14,6 +14,8 @@ use crate::place::Place;
 
 contract! {
     nodes_are_narrowed_by_what_the_database_can_tell,
+    nodes_are_found_by_the_tags_that_they_have_now,
+    tags_of_nodes_from_before_are_found,
     the_first_hello_brings_the_tags_and_later_ones_keep_the_stored_ones,
     an_upsert_replaces_tags_but_not_the_address,
     the_latest_session_of_a_batch_wins,
@@ -366,4 +368,64 @@ async fn nodes_are_narrowed_by_what_the_database_can_tell(place: Place) {
     }
     let after = store.nodes_matching(&NodeFilter::default(), node(1).as_str(), 1).await.unwrap();
     assert_eq!(after[0].facts.node_id, node(2));
+}
+
+async fn tagged(store: &Store, pairs: &[(&str, &[&str])], after: usize, limit: u32) -> Vec<NodeId> {
+    let tags = pairs.iter().map(|(key, values)| ((*key).to_owned(), values.iter().map(|v| (*v).to_owned()).collect()));
+    let filter = NodeFilter { tags: tags.collect(), ..NodeFilter::default() };
+    let found = store.nodes_matching(&filter, node(after).as_str(), limit).await.unwrap();
+    found.into_iter().map(|one| one.facts.node_id).collect()
+}
+
+async fn nodes_are_found_by_the_tags_that_they_have_now(place: Place) {
+    let store = place.open().await;
+    let stages = ["test", "prod"];
+    let hellos: Vec<_> =
+        (1..7).map(|number| hello(number, "s", &[("Stage", stages[number % 2]), ("nul\0", "\0"), ("x", "")])).collect();
+    connect(&store, &hellos, at(1)).await;
+    // A later hello changes no tag.
+    connect(&store, &[hello(1, "t", &[("Stage", "other")])], at(2)).await;
+    assert_eq!(tagged(&store, &[("Stage", &["prod"])], 0, 9).await, [node(1), node(3), node(5)]);
+    assert_eq!(tagged(&store, &[("Stage", &["prod", "test", "prod"])], 1, 3).await, [node(2), node(3), node(4)]);
+    let many: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).chain(["test"]).collect();
+    assert_eq!(tagged(&store, &[("Stage", &many)], 2, 9).await, [node(4), node(6)]);
+    assert_eq!(tagged(&store, &[("nul\0", &["\0"]), ("x", &[]), ("Stage", &["test"])], 2, 1).await, [node(4)]);
+    assert_eq!(tagged(&store, &[("x", &[]), ("Stage", &["other"])], 0, 9).await, []);
+
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.set_node_tags(&node(1), &tags(&[("Stage", "test")])).await.unwrap());
+    tx.put_node(&facts(3, &[]), at(3)).await.unwrap();
+    tx.put_node(&facts(9, &[("Stage", "prod")]), at(3)).await.unwrap();
+    assert!(tx.remove_node(&node(5)).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(tagged(&store, &[("Stage", &["prod"])], 0, 9).await, [node(9)]);
+    assert_eq!(tagged(&store, &[("Stage", &["test"])], 0, 2).await, [node(1), node(2)]);
+    assert_eq!(tagged(&store, &[("x", &[])], 0, 9).await, [node(2), node(4), node(6)]);
+    let named = NodeFilter {
+        ids: Some(vec![node(1), node(9)]),
+        tags: vec![("Stage".to_owned(), vec!["test".to_owned()])],
+        ..NodeFilter::default()
+    };
+    assert_eq!(store.nodes_matching(&named, "", 9).await.unwrap().len(), 1);
+}
+
+/// As if the nodes had been stored by a program that knew of no rows.
+async fn tags_of_nodes_from_before_are_found(place: Place) {
+    let store = place.open().await;
+    let remove: &'static [&'static str] = match store.dialect() {
+        Dialect::Sqlite => {
+            &["DROP TRIGGER node_tags_added", "DROP TRIGGER node_tags_changed", "DROP TRIGGER node_tags_removed"]
+        }
+        Dialect::Postgres => &["DROP TRIGGER node_tags_kept ON nodes"],
+    };
+    for &text in remove {
+        sqlx::query(text).execute(store.reader()).await.unwrap();
+    }
+    connect(&store, &[hello(1, "s", &[("Stage", "prod")]), hello(2, "s", &[])], at(1)).await;
+    assert_eq!(tagged(&store, &[("Stage", &["prod"])], 0, 9).await, []);
+    let store = place.open().await;
+    assert_eq!(tagged(&store, &[("Stage", &["prod"])], 0, 9).await, [node(1)]);
+    connect(&store, &[hello(3, "s", &[("Stage", "prod")])], at(1)).await;
+    assert_eq!(tagged(&store, &[("Stage", &["prod"])], 0, 9).await, [node(1), node(3)]);
 }

@@ -5,7 +5,7 @@ use patchwave_schemas::NodeId;
 use serde_json::{Value, json};
 
 use crate::store::nodes::{NODE_COLUMNS, Node, node_of};
-use crate::store::{Column, Dialect, Error, Store, millis, sql, to_json};
+use crate::store::{Column, Error, Store, millis, node_tags, sql, to_json};
 
 /// Which nodes of a list are wanted. What a database can narrow by is narrowed there, so that a
 /// page of many nodes costs one statement; the caller still looks at each node.
@@ -21,7 +21,8 @@ pub struct NodeFilter {
     pub operating_systems: Option<Vec<String>>,
     /// One of these versions of the agent.
     pub agent_versions: Option<Vec<String>>,
-    /// For each entry a tag with this key, and one of these values if any are given.
+    /// For each entry a tag with this key, and one of these values if any are given. The first leads:
+    /// it should be the one that fewest nodes have. Some 20 at most: each is a part of the statement.
     pub tags: Vec<(String, Vec<String>)>,
 }
 
@@ -31,15 +32,50 @@ impl Store {
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn nodes_matching(&self, filter: &NodeFilter, after: &str, limit: u32) -> Result<Vec<Node>, Error> {
-        let mut text = format!("SELECT {NODE_COLUMNS} FROM nodes WHERE node_id > $1");
+        // The first tag leads: its rows are in the order of nodes, so a page ends where it is full,
+        // and a tag that no node has costs nothing. Named nodes are few as it is.
+        let Some((first, rest)) = filter.tags.split_first().filter(|_| filter.ids.is_none()) else {
+            return self.nodes_led(filter, None, &filter.tags, after, limit).await;
+        };
+        let lookups = node_tags::lookups(&first.1);
+        let is_one = lookups.len() == 1;
+        let mut found = Vec::new();
+        for values in lookups {
+            found.extend(self.nodes_led(filter, Some((&first.0, &values)), rest, after, limit).await?);
+        }
+        if !is_one {
+            found.sort_by(|one: &Node, other| one.facts.node_id.cmp(&other.facts.node_id));
+            found.truncate(limit as usize);
+        }
+        Ok(found)
+    }
+
+    /// The nodes that have the leading tag, if there is one, and the rest.
+    async fn nodes_led(
+        &self,
+        filter: &NodeFilter,
+        leading: Option<(&str, &[String])>,
+        tags: &[(String, Vec<String>)],
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Node>, Error> {
         let mut parameters: Vec<String> = Vec::new();
+        let (mut text, order) = match leading {
+            None => (format!("SELECT {NODE_COLUMNS} FROM nodes WHERE node_id > $1"), "node_id"),
+            Some((key, values)) => {
+                let tag = node_tags::condition("t", key, values, self.dialect(), &mut parameters);
+                let columns = NODE_COLUMNS.replace("node_id", "nodes.node_id");
+                let from = "node_tags t JOIN nodes ON nodes.node_id = t.node_id";
+                (format!("SELECT {columns} FROM {from} WHERE t.node_id > $1 AND {tag}"), "t.node_id")
+            }
+        };
         if let Some((since, online)) = filter.online {
             let is_online = format!("(address IS NOT NULL AND last_contact_at >= {})", millis(since));
             text.push_str(&format!(" AND {}{is_online}", if online { "" } else { "NOT " }));
         }
         let ids: Option<Vec<String>> = filter.ids.as_ref().map(|ids| ids.iter().map(NodeId::to_string).collect());
         for (column, values) in [
-            ("node_id", &ids),
+            ("nodes.node_id", &ids),
             ("activation_id", &filter.activation_ids),
             ("operating_system", &filter.operating_systems),
             ("agent_version", &filter.agent_versions),
@@ -50,32 +86,19 @@ impl Store {
             let source = self.dialect().rows("w", parameters.len() + 1, &[("wanted", Column::Text)]);
             let wanted = format!("{column} IN (SELECT w.wanted FROM {source})");
             if column == "activation_id" {
-                text.push_str(&format!(" AND node_id IN (SELECT i.node_id FROM node_identities i WHERE i.{wanted})"));
+                let registered = format!("SELECT i.node_id FROM node_identities i WHERE i.{wanted}");
+                text.push_str(&format!(" AND nodes.node_id IN ({registered})"));
             } else {
                 text.push_str(&format!(" AND {wanted}"));
             }
         }
-        for (key, values) in &filter.tags {
-            // Tags are stored as compact JSON. A match within another text is possible; the caller
-            // looks at the tags themselves.
-            let key = to_json(key);
-            let fragments: Vec<String> = if values.is_empty() {
-                vec![format!("{key}:")]
-            } else {
-                values.iter().map(|value| format!("{key}:{}", to_json(value))).collect()
-            };
-            let mut any = Vec::with_capacity(fragments.len());
-            for fragment in fragments {
-                parameters.push(fragment);
-                let function = match self.dialect() {
-                    Dialect::Sqlite => "instr",
-                    Dialect::Postgres => "strpos",
-                };
-                any.push(format!("{function}(tags, ${}) > 0", parameters.len() + 1));
-            }
-            text.push_str(&format!(" AND ({})", any.join(" OR ")));
+        for (key, values) in tags {
+            let tag = node_tags::condition("x", key, values, self.dialect(), &mut parameters);
+            text.push_str(&format!(
+                " AND EXISTS (SELECT 1 FROM node_tags x WHERE x.node_id = nodes.node_id AND {tag})"
+            ));
         }
-        text.push_str(&format!(" ORDER BY node_id LIMIT {limit}"));
+        text.push_str(&format!(" ORDER BY {order} LIMIT {limit}"));
         let mut query = sqlx::query(sql(text)).bind(after);
         for parameter in &parameters {
             query = query.bind(parameter);
