@@ -26,6 +26,13 @@ const PLUGIN_OUTPUT_CHARS_MAX: usize = 2_500;
 const ERROR_SEPARATOR: &str = "\n----------ERROR-------\n";
 /// Commands looked through at a time.
 const SCAN_COMMANDS: u32 = 20;
+/// Commands looked through for one page at most: then it is short, perhaps empty, and the next one
+/// goes on.
+const COMMANDS_MAX: u32 = 100;
+/// Invocations looked through for one page at most, likewise.
+const ROWS_MAX: usize = 5_000;
+/// Invocations read at a time while looking for those that the caller may see.
+const SCAN_ROWS: u32 = 500;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -68,27 +75,41 @@ pub(crate) async fn list(api: &Api, request: &Request) -> Result<Value, Error> {
         }
     }
 
-    let caller = request.caller();
-    let mut scan =
-        Scan { api, caller, node: query.node_id.clone(), statuses, rows: Vec::new(), rows_max: paging.rows() };
+    // No filter shows every state.
+    let states = (!statuses.is_empty())
+        .then(|| State::all().filter(|state| statuses.iter().all(|asked| state.is_shown_as(asked))).collect());
+    let mut scan = Scan {
+        api,
+        caller: request.caller(),
+        node: query.node_id.clone(),
+        states,
+        rows: Vec::new(),
+        rows_max: paging.rows(),
+        commands: 0,
+        looked_at: 0,
+        last: None,
+    };
     let mut before = None;
     if let Some(at) = paging.after().and_then(position) {
         // The last page may have ended in the middle of a command.
         scan.add(command_id(&at.command)?, at.node).await?;
         before = Some((at.millis, at.command));
     }
-    while !scan.is_full() {
+    let mut is_last = false;
+    while !scan.is_full() && !is_last {
         let from = before.as_ref().map(|(millis, command)| (*millis, command.as_str()));
         let found = api.store.find_commands(&query, from, SCAN_COMMANDS).await?;
-        let Some((at, id)) = found.last() else { break };
-        before = Some((at.as_millisecond(), id.to_string()));
+        is_last = found.len() < SCAN_COMMANDS as usize;
+        if let Some((at, id)) = found.last() {
+            before = Some((at.as_millisecond(), id.to_string()));
+        }
         for (_, id) in found {
             scan.add(id, String::new()).await?;
         }
     }
-    let (rows, next) = paging.of_rows(scan.rows, |(command, one)| {
-        format!("{}/{}/{}", command.requested_at.as_millisecond(), command.command_id, one.node_id)
-    });
+    let rest = if scan.is_exhausted() { scan.last.map(|key| paging.token(&key)) } else { None };
+    let (rows, next) = paging.of_rows(scan.rows, |(command, one)| key(command, &one.node_id));
+    let next = next.or(rest);
     let ids: Vec<NodeId> = rows.iter().map(|(_, one)| one.node_id.clone()).collect();
     // A node that has been taken out of management has no name any more.
     let names: HashMap<NodeId, String> = api
@@ -110,15 +131,29 @@ struct Scan<'a> {
     caller: &'a Caller,
     /// Only this node's.
     node: Option<NodeId>,
-    /// SSM's `Status` or `StatusDetails`; all must fit.
-    statuses: Vec<String>,
+    /// Only in these states.
+    states: Option<Vec<State>>,
     rows: Vec<(Command, Invocation)>,
     rows_max: u32,
+    /// Commands and invocations looked at so far.
+    commands: u32,
+    looked_at: usize,
+    /// Where a page goes on that is not full.
+    last: Option<String>,
+}
+
+fn key(command: &Command, node: &NodeId) -> String {
+    format!("{}/{}/{node}", command.requested_at.as_millisecond(), command.command_id)
 }
 
 impl Scan<'_> {
     fn is_full(&self) -> bool {
-        self.rows.len() >= self.rows_max as usize
+        self.rows.len() >= self.rows_max as usize || self.is_exhausted()
+    }
+
+    /// Whether enough was looked at, whatever was found.
+    fn is_exhausted(&self) -> bool {
+        self.commands >= COMMANDS_MAX || self.looked_at >= ROWS_MAX
     }
 
     /// Adds the invocations of a command on nodes behind `after`.
@@ -127,25 +162,37 @@ impl Scan<'_> {
             return Ok(());
         }
         let Some(command) = self.api.store.command(id).await? else { return Ok(()) };
-        while !self.is_full() {
-            let batch: Vec<Invocation> = match &self.node {
-                Some(node) if node.as_str() > after.as_str() => {
-                    self.api.store.invocation(id, node).await?.into_iter().collect()
-                }
-                Some(_) => Vec::new(),
-                None => self.api.store.invocations_of(id, &after, self.rows_max).await?,
-            };
-            let Some(last) = batch.last() else { break };
-            after = last.node_id.to_string();
+        self.commands += 1;
+        let limit = if self.caller.policy.is_some() { SCAN_ROWS } else { self.rows_max };
+        loop {
+            let batch = self.read(id, &after, limit).await?;
+            let is_last = batch.len() < limit as usize;
+            self.looked_at += batch.len();
+            if let Some(last) = batch.last() {
+                after = last.node_id.to_string();
+            }
             let nodes: Vec<NodeId> = batch.iter().map(|one| one.node_id.clone()).collect();
             let visible: HashSet<NodeId> = self.api.visible(self.caller, &nodes).await?.into_iter().collect();
-            let wanted = batch.into_iter().filter(|one| visible.contains(&one.node_id)).filter(|one| {
-                let (status, details) = status_of(one.state);
-                self.statuses.iter().all(|asked| asked == status || asked == details)
-            });
+            let wanted = batch.into_iter().filter(|one| visible.contains(&one.node_id));
             self.rows.extend(wanted.map(|one| (command.clone(), one)));
+            self.last = Some(format!("{}/{id}/{after}", command.requested_at.as_millisecond()));
+            if is_last || self.is_full() {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    /// The next invocations of a command that may be wanted.
+    async fn read(&self, id: CommandId, after: &str, limit: u32) -> Result<Vec<Invocation>, Error> {
+        let is_wanted = |one: &Invocation| self.states.as_ref().is_none_or(|states| states.contains(&one.state));
+        Ok(match (&self.node, &self.states) {
+            (Some(node), _) if node.as_str() > after => {
+                self.api.store.invocation(id, node).await?.into_iter().filter(is_wanted).collect()
+            }
+            (Some(_), _) => Vec::new(),
+            (None, None) => self.api.store.invocations_of(id, after, limit).await?,
+            (None, Some(states)) => self.api.store.invocations_in(id, states, after, limit).await?,
+        })
     }
 }
 

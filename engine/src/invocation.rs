@@ -171,6 +171,18 @@ impl State {
         }
     }
 
+    /// Every state.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let open = [Self::Pending, Self::Released, Self::Waiting, Self::Ready, Self::Running, Self::Cancelling];
+        open.into_iter().chain(Ending::ALL.map(Self::Ended))
+    }
+
+    /// Whether a list that is narrowed to this `Status` or `StatusDetails` (SSM) shows it.
+    #[must_use]
+    pub fn is_shown_as(self, status: &str) -> bool {
+        self.status() == status || self.details() == status
+    }
+
     /// SSM's `StatusDetails`.
     #[must_use]
     pub const fn details(self) -> &'static str {
@@ -259,11 +271,7 @@ impl FromStr for State {
     type Err = UnknownState;
 
     fn from_str(text: &str) -> Result<Self, UnknownState> {
-        let open = [Self::Pending, Self::Released, Self::Waiting, Self::Ready, Self::Running, Self::Cancelling];
-        open.into_iter()
-            .chain(Ending::ALL.map(Self::Ended))
-            .find(|state| state.to_string() == text)
-            .ok_or_else(|| UnknownState(text.to_owned()))
+        Self::all().find(|state| state.to_string() == text).ok_or_else(|| UnknownState(text.to_owned()))
     }
 }
 

@@ -243,6 +243,14 @@ async fn invocations_of_all_commands_are_listed_once_each_across_pages() {
     let pages = api.pages("ListCommandInvocations", failed, 1, "CommandInvocations").await;
     let listed: Vec<_> = pages.concat().iter().map(key).collect();
     assert_eq!(listed, [(commands[1].clone(), nodes[2].clone())]);
+
+    // One page looks through 100 commands at most: what is found further back comes with a later one.
+    for _ in 0..110 {
+        api.ok("SendCommand", script()).await;
+    }
+    let failed = json!({ "Filters": [{ "key": "Status", "value": "Failed" }] });
+    let pages = api.pages("ListCommandInvocations", failed, 50, "CommandInvocations").await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1]);
 }
 
 #[tokio::test]

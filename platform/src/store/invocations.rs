@@ -468,6 +468,35 @@ impl Store {
             .transpose()
     }
 
+    /// Reads a command's invocations in one of these states by node id, behind `after`.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn invocations_in(
+        &self,
+        command: CommandId,
+        states: &[State],
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Invocation>, Error> {
+        let rows: Vec<_> = states.iter().map(|state| serde_json::json!({ "state": state.to_string() })).collect();
+        let source = self.dialect().rows("s", 3, &[("state", Column::Text)]);
+        sqlx::query(sql(format!(
+            "SELECT {COLUMNS} FROM invocations
+             WHERE command_id = $1 AND node_id > $2 AND state IN (SELECT s.state FROM {source})
+             ORDER BY node_id LIMIT {limit}"
+        )))
+        .bind(command.to_string())
+        .bind(after)
+        .bind(to_json(&rows))
+        .fetch_all(self.reader())
+        .await
+        .map_err(Error::doing("read invocations"))?
+        .iter()
+        .map(invocation_of)
+        .collect()
+    }
+
     /// Reads a command's invocations by node id, behind `after`.
     ///
     /// # Errors

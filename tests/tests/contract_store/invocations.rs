@@ -180,6 +180,9 @@ async fn invocation_lists_are_paged_by_node(place: Place) {
     let store = place.open().await;
     let command = add_command(&store, "a", 5).await;
     let page = store.invocations_of(command, node(1).as_str(), 2).await.unwrap();
-    assert_eq!(page.into_iter().map(|one| one.node_id).collect::<Vec<_>>(), [node(2), node(3)]);
+    assert_eq!(page.iter().map(|one| one.node_id.clone()).collect::<Vec<_>>(), [node(2), node(3)]);
     assert_eq!(store.invocations_of(command, node(4).as_str(), 2).await.unwrap(), []);
+    let in_state = store.invocations_in(command, &[page[0].state], node(1).as_str(), 1).await.unwrap();
+    assert_eq!(in_state, page[..1]);
+    assert_eq!(store.invocations_in(command, &[State::Ready], "", 9).await.unwrap(), []);
 }
