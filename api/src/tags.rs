@@ -89,8 +89,7 @@ pub(crate) async fn list(api: &Api, request: &Request) -> Result<Value, Error> {
     if let Resource::Node(node) = &resource {
         api.check_nodes(request.caller(), std::slice::from_ref(node)).await?;
     }
-    let mut tx = api.store.begin().await?;
-    let tags = read(api, &mut tx, &resource).await?;
+    let tags = read(api, &resource).await?;
     let list: Vec<Tag> = tags.into_iter().map(|(key, value)| Tag { key, value }).collect();
     Ok(json!({ "TagList": list }))
 }
@@ -101,7 +100,7 @@ async fn change(
     change: impl FnOnce(&mut BTreeMap<String, String>),
 ) -> Result<Value, Error> {
     let mut tx = api.store.begin().await?;
-    let mut tags = read(api, &mut tx, resource).await?;
+    let mut tags = hold(&mut tx, resource).await?;
     change(&mut tags);
     if tags.len() > TAGS_MAX {
         let message = format!("the resource would have {} tags; allowed are {TAGS_MAX}", tags.len());
@@ -117,9 +116,29 @@ async fn change(
     Ok(json!({}))
 }
 
+/// Reads the tags of a resource, which must exist.
+async fn read(api: &Api, resource: &Resource) -> Result<BTreeMap<String, String>, Error> {
+    match resource {
+        Resource::Node(id) => Ok(api.store.node(id).await?.ok_or_else(|| missing(id.as_str()))?.facts.tags),
+        Resource::Other(kind, id) => {
+            let exists = match kind {
+                Taggable::MaintenanceWindow => match id.parse() {
+                    Ok(window) => api.store.window(&window).await?.is_some(),
+                    Err(_) => false,
+                },
+                Taggable::PatchBaseline => match id.parse() {
+                    Ok(baseline) => api.store.baseline(&baseline).await?.is_some(),
+                    Err(_) => false,
+                },
+                Taggable::Document => api.store.document(id).await?.is_some(),
+            };
+            if exists { Ok(api.store.tags(*kind, id).await?) } else { Err(missing(id)) }
+        }
+    }
+}
+
 /// Reads the tags of a resource, which must exist, and holds it.
-async fn read(api: &Api, tx: &mut Tx, resource: &Resource) -> Result<BTreeMap<String, String>, Error> {
-    let missing = |id: &str| Error::new("InvalidResourceId", format!("ResourceId is `{id}`, which does not exist"));
+async fn hold(tx: &mut Tx, resource: &Resource) -> Result<BTreeMap<String, String>, Error> {
     match resource {
         Resource::Node(id) => tx.lock_node_tags(id).await?.ok_or_else(|| missing(id.as_str())),
         Resource::Other(kind, id) => {
@@ -134,9 +153,13 @@ async fn read(api: &Api, tx: &mut Tx, resource: &Resource) -> Result<BTreeMap<St
                 },
                 Taggable::Document => tx.lock_document(id).await?.is_some(),
             };
-            if exists { Ok(api.store.tags(*kind, id).await?) } else { Err(missing(id)) }
+            if exists { Ok(tx.tags(*kind, id).await?) } else { Err(missing(id)) }
         }
     }
+}
+
+fn missing(id: &str) -> Error {
+    Error::new("InvalidResourceId", format!("ResourceId is `{id}`, which does not exist"))
 }
 
 /// Tags as a map, once they are within SSM's limits.

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 
 use patchwave_schemas::NodeId;
+use serde_json::json;
+use sqlx::AnyConnection;
 
-use super::{Error, Store, Tx, from_json, get, sql, to_json};
+use super::{Column, Error, Store, Tx, from_json, get, sql, to_json};
 
 /// What can be tagged here besides nodes. The text is SSM's `ResourceType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,14 @@ impl Tx {
         Ok(())
     }
 
+    /// Reads the tags of a resource; none when it does not exist. The caller holds it.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn tags(&mut self, kind: Taggable, resource_id: &str) -> Result<BTreeMap<String, String>, Error> {
+        read(self.connection(), kind, resource_id).await
+    }
+
     /// Reads the tags of a node, locking it until the transaction ends; `None` when there is no
     /// such node.
     ///
@@ -97,14 +107,50 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn tags(&self, kind: Taggable, resource_id: &str) -> Result<BTreeMap<String, String>, Error> {
-        sqlx::query("SELECT tag_key, tag_value FROM tags WHERE resource_type = $1 AND resource_id = $2")
-            .bind(kind.as_str())
-            .bind(resource_id)
-            .fetch_all(self.reader())
-            .await
-            .map_err(Error::doing("read tags"))?
-            .iter()
-            .map(|row| Ok((get(row, "tag_key")?, get(row, "tag_value")?)))
-            .collect()
+        let mut connection = self.reader().acquire().await.map_err(Error::doing("read tags"))?;
+        read(&mut connection, kind, resource_id).await
     }
+
+    /// Reads the tags of several resources, by resource. Those without tags are absent.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn tags_of(
+        &self,
+        kind: Taggable,
+        resource_ids: &[&str],
+    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, Error> {
+        let rows: Vec<_> = resource_ids.iter().map(|id| json!({ "id": id })).collect();
+        let source = self.dialect().rows("r", 2, &[("id", Column::Text)]);
+        let found = sqlx::query(sql(format!(
+            "SELECT resource_id, tag_key, tag_value FROM tags
+             WHERE resource_type = $1 AND resource_id IN (SELECT r.id FROM {source})"
+        )))
+        .bind(kind.as_str())
+        .bind(to_json(&rows))
+        .fetch_all(self.reader())
+        .await
+        .map_err(Error::doing("read tags"))?;
+        let mut tags: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        for row in &found {
+            tags.entry(get(row, "resource_id")?).or_default().insert(get(row, "tag_key")?, get(row, "tag_value")?);
+        }
+        Ok(tags)
+    }
+}
+
+async fn read(
+    connection: &mut AnyConnection,
+    kind: Taggable,
+    resource_id: &str,
+) -> Result<BTreeMap<String, String>, Error> {
+    sqlx::query("SELECT tag_key, tag_value FROM tags WHERE resource_type = $1 AND resource_id = $2")
+        .bind(kind.as_str())
+        .bind(resource_id)
+        .fetch_all(connection)
+        .await
+        .map_err(Error::doing("read tags"))?
+        .iter()
+        .map(|row| Ok((get(row, "tag_key")?, get(row, "tag_value")?)))
+        .collect()
 }
