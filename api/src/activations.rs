@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::nodes::node_id;
-use crate::wire::{Error, Filter, Request, epoch, present, required};
+use crate::wire::{Error, Filter, Request, epoch, instant, present, required};
 use crate::{Api, tags};
 
 /// Random bytes of an activation code: 32 characters.
@@ -83,16 +83,8 @@ pub(crate) async fn create(api: &Api, request: &Request) -> Result<Value, Error>
 /// When an activation expires: as asked, within what SSM allows.
 fn expiry(asked: Option<&Value>, now: Timestamp) -> Result<Timestamp, Error> {
     let Some(asked) = asked else { return Ok(now + LASTS_DEFAULT) };
-    let at = match asked {
-        #[expect(clippy::cast_possible_truncation, reason = "what is out of range is refused below")]
-        Value::Number(seconds) => {
-            seconds.as_f64().and_then(|seconds| Timestamp::from_millisecond((seconds * 1_000.0) as i64).ok())
-        }
-        Value::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    match at {
-        Some(at) if at > now && at <= now + LASTS_MAX => Ok(at),
+    match instant("expirationDate", asked) {
+        Ok(at) if at > now && at <= now + LASTS_MAX => Ok(at),
         _ => Err(Error::new(
             "InvalidParameters",
             format!("ExpirationDate is {asked}; allowed is a time within the next 30 days"),

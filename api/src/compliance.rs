@@ -94,7 +94,7 @@ pub(crate) async fn put(api: &Api, request: &Request) -> Result<Value, Error> {
     }
     let earlier = tx.lock_compliance(&node_id, &compliance_type).await?;
     if let Some(earlier) = &earlier {
-        // The same content again: only when it was found is new.
+        // The same content again: SSM passes such a put over, with its execution.
         if input.item_content_hash.is_some() && input.item_content_hash == earlier.content_hash {
             return Ok(json!({}));
         }

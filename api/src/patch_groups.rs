@@ -23,14 +23,8 @@ struct Input {
 
 impl Input {
     fn patch_group(&self) -> Result<&str, Error> {
-        checked_group(self.patch_group.as_deref())
+        required("patchGroup", self.patch_group.as_deref())
     }
-}
-
-/// The name of a patch group in a request.
-pub(crate) fn checked_group(group: Option<&str>) -> Result<&str, Error> {
-    let group = required("patchGroup", group)?;
-    Ok(group)
 }
 
 /// RegisterPatchBaselineForPatchGroup.

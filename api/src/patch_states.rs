@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use crate::Api;
 use crate::nodes::node_id;
-use crate::patch_groups::checked_group;
 use crate::wire::{Error, Filter, Request, epoch, present, required};
 
 #[derive(Deserialize)]
@@ -51,7 +50,7 @@ pub(crate) async fn of_nodes(api: &Api, request: &Request) -> Result<Value, Erro
 pub(crate) async fn of_group(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
     let paging = request.paging(10..=100)?;
-    let group = checked_group(input.patch_group.as_deref())?;
+    let group = required("patchGroup", input.patch_group.as_deref())?;
     let mut views: Vec<(String, Value)> = Vec::new();
     let mut states = api.store.patch_states_of_group(group).await?;
     if request.caller().policy.is_some() {

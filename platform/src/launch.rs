@@ -224,7 +224,7 @@ async fn render(tx: &mut Tx, request: &CommandRequested) -> Result<RenderedDocum
         return Err(DocumentError::UnknownVersion {
             name: name.clone(),
             version: version.unwrap_or_default().to_owned(),
-            known: format!("numbers up to {}", document.last_version),
+            known: format!("numbers up to {}", document.latest_version),
         }
         .into());
     };

@@ -3,7 +3,7 @@
 use patchwave_engine::documents::Document;
 use serde_json::{Value, json};
 
-use super::hash_of;
+use crate::auth::canonical::sha256_hex;
 use crate::wire::{epoch, present};
 
 /// The content in JSON. Patching is the agent's own work: its step has an action that SSM does not
@@ -51,7 +51,7 @@ pub(super) fn description(document: &Document) -> Value {
         .collect();
     let mut view = identifier(document);
     for (member, value) in [
-        ("Hash", json!(hash_of(&content(document)))),
+        ("Hash", json!(sha256_hex(content(document).as_bytes()))),
         ("HashType", json!("Sha256")),
         ("Description", json!(document.description)),
         ("Parameters", json!(parameters)),

@@ -3,8 +3,8 @@
 use patchwave_engine::documents::{DOCUMENT_BYTES_MAX, Definition};
 use serde_json::Value;
 
-use super::hash_of;
-use crate::wire::Error;
+use crate::auth::canonical::sha256_hex;
+use crate::wire::{Error, has_nul};
 
 /// Nodes that aliases may stand for. A document has no use for many, and a few lines of nested
 /// aliases otherwise stand for a million of them, which cost a second or more to read.
@@ -53,10 +53,10 @@ impl Content {
             let code = if error.is_schema_version { "InvalidDocumentSchemaVersion" } else { "InvalidDocumentContent" };
             Error::new(code, error.to_string())
         })?;
-        if json.to_string().contains("\\u0000") {
+        if has_nul("", &json) {
             return Err(invalid("Content holds the character NUL, which is not allowed".to_owned()));
         }
-        Ok(Self { hash: hash_of(&text), text, format: format.to_owned(), json })
+        Ok(Self { hash: sha256_hex(text.as_bytes()), text, format: format.to_owned(), json })
     }
 }
 
@@ -77,6 +77,20 @@ pub(super) fn in_format(text: &str, format: &str, json: &Value, wanted: &str) ->
 #[cfg(test)]
 mod tests {
     use super::Content;
+
+    fn script(line: &str) -> String {
+        let inputs = serde_json::json!({ "runCommand": [line] });
+        let step = serde_json::json!({ "action": "aws:runShellScript", "name": "run", "inputs": inputs });
+        serde_json::json!({ "schemaVersion": "2.2", "description": "d", "mainSteps": [step] }).to_string()
+    }
+
+    #[test]
+    fn nul_is_refused_and_a_script_that_writes_its_escape_is_not() {
+        let error = Content::read(script("printf '\0'"), None).err().expect("it is refused");
+        assert_eq!(error.code(), "InvalidDocumentContent");
+        assert!(error.message().contains("NUL"), "{}", error.message());
+        assert!(Content::read(script(r"printf '\u0000'"), None).is_ok());
+    }
 
     #[test]
     fn a_few_lines_that_stand_for_a_million_are_refused() {

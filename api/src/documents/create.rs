@@ -57,6 +57,7 @@ pub(crate) async fn create(api: &Api, request: &Request) -> Result<Value, Error>
         target_type: input.target_type,
         default_version: 1,
         last_version: 1,
+        latest_version: 1,
         created_at: now,
     };
     let version = DocumentVersion {

@@ -41,7 +41,7 @@ pub(crate) async fn delete(api: &Api, request: &Request) -> Result<Value, Error>
             let version = tx.document_version(&name, selector).await?;
             // The operation declares no error for a version that is not there.
             let version = version.ok_or_else(|| {
-                let error = no_version(&name, asked, &format!("numbers up to {}", document.last_version));
+                let error = no_version(&name, asked, &format!("numbers up to {}", document.latest_version));
                 Error::new("InvalidDocumentOperation", error.message().to_owned())
             })?;
             if version.version == document.default_version {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use patchwave_engine::documents::DOCUMENTS;
-use patchwave_platform::store::tags::Taggable;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,6 +12,13 @@ use crate::wire::{Error, Request, epoch, present};
 
 /// What documents can be found by; besides, `tag:<key>`.
 const KEYS: [&str; 6] = ["Name", "Owner", "PlatformTypes", "DocumentType", "TargetType", "SearchKeyword"];
+
+/// In a token: the part of the list that it ends in.
+const BUILT_IN: &str = "0";
+const OWN: &str = "1";
+/// Rows read at a time while looking for documents that pass the filters. There are not many: each
+/// was written by hand.
+const SCAN_ROWS: u32 = 200;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -44,13 +50,31 @@ pub(crate) async fn list(api: &Api, request: &Request) -> Result<Value, Error> {
         let message = format!("filter key is `{}`; allowed are {} and tag:<key>", filter.key, KEYS.join(", "));
         return Err(Error::new("InvalidFilterKey", message));
     }
-    let mut listed: Vec<Value> = DOCUMENTS.iter().map(builtin::identifier).collect();
-    for (document, version) in api.store.documents().await? {
-        let tags = api.store.tags(Taggable::Document, &document.name).await?;
-        listed.push(view::identifier(&document, &version, &tags)?);
+    let passes = |document: &Value| filters.iter().all(|filter| passes(document, filter));
+    // Those that come with the program first; they are few. Each part has its own order.
+    let (part, after) = paging.after().and_then(|after| after.split_once('/')).unwrap_or((BUILT_IN, ""));
+    let mut found: Vec<(String, Value)> = Vec::new();
+    if part == BUILT_IN {
+        found.extend(DOCUMENTS.iter().map(|one| (format!("{BUILT_IN}/{}", one.name), builtin::identifier(one))));
+        found.retain(|(key, document)| Some(key.as_str()) > paging.after() && passes(document));
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
     }
-    listed.retain(|document| filters.iter().all(|filter| passes(document, filter)));
-    let (listed, next) = paging.of_list(listed, |document| text(document, "Name").to_owned());
+    let mut after = if part == BUILT_IN { String::new() } else { after.to_owned() };
+    let limit = if filters.is_empty() { paging.rows() } else { SCAN_ROWS };
+    while found.len() <= paging.size() {
+        let documents = api.store.documents_after(&after, limit).await?;
+        let Some(last) = documents.last() else { break };
+        after.clone_from(&last.document.name);
+        let is_last = documents.len() < limit as usize;
+        let views = documents.iter().map(|one| (format!("{OWN}/{}", one.document.name), view::identifier(one)));
+        found.extend(views.filter(|(_, document)| passes(document)));
+        if is_last {
+            break;
+        }
+    }
+    found.truncate(paging.size() + 1);
+    let (listed, next) = paging.of_rows(found, |(key, _)| key.clone());
+    let listed: Vec<Value> = listed.into_iter().map(|(_, document)| document).collect();
     Ok(present(json!({ "DocumentIdentifiers": listed, "NextToken": next })))
 }
 

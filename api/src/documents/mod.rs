@@ -4,10 +4,10 @@
 //! kept.
 
 use patchwave_platform::store::documents::{Document, DocumentVersion, VersionSelector};
-use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
 use crate::Api;
+use crate::auth::canonical::sha256_hex;
 use crate::wire::Error;
 
 mod builtin;
@@ -65,7 +65,7 @@ async fn find(api: &Api, name: &str, version: Option<&str>, version_name: Option
     match found {
         Some(version) => Ok(Found::Own(Box::new((document, version)))),
         None => {
-            let known = format!("numbers up to {}", document.last_version);
+            let known = format!("numbers up to {}", document.latest_version);
             Err(no_version(name, version_name.or(version).unwrap_or_default(), &known))
         }
     }
@@ -77,7 +77,7 @@ async fn find(api: &Api, name: &str, version: Option<&str>, version_name: Option
 /// `InvalidDocument` when it is another; returns the version that has that content.
 pub(crate) async fn check_hash(api: &Api, name: &str, version: Option<&str>, hash: &str) -> Result<String, Error> {
     let (number, actual) = match find(api, name, version, None).await? {
-        Found::BuiltIn(document) => (document.version.to_owned(), hash_of(&builtin::content(document))),
+        Found::BuiltIn(document) => (document.version.to_owned(), sha256_hex(builtin::content(document).as_bytes())),
         Found::Own(own) => (own.1.version.to_string(), own.1.content_hash),
     };
     if actual.eq_ignore_ascii_case(hash) {
@@ -85,11 +85,6 @@ pub(crate) async fn check_hash(api: &Api, name: &str, version: Option<&str>, has
     }
     let message = format!("DocumentHash is `{hash}`; allowed is {actual}, of version {number} of document `{name}`");
     Err(Error::new("InvalidDocument", message))
-}
-
-/// SHA-256 in hex.
-fn hash_of(content: &str) -> String {
-    digest(&SHA256, content.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unknown(name: &str) -> Error {

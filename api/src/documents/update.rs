@@ -63,6 +63,7 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
         return Err(Error::new("DocumentVersionLimitExceeded", message));
     }
     document.last_version += 1;
+    document.latest_version = document.last_version;
     document.display_name = input.display_name.or(document.display_name);
     document.target_type = input.target_type.or(document.target_type);
     let version = DocumentVersion {
@@ -99,7 +100,7 @@ pub(crate) async fn set_default(api: &Api, request: &Request) -> Result<Value, E
     let selector = VersionSelector::of(Some(&version));
     let found = tx.document_version(&name, selector).await?;
     let found =
-        found.ok_or_else(|| no_version(&name, &version, &format!("numbers up to {}", document.last_version)))?;
+        found.ok_or_else(|| no_version(&name, &version, &format!("numbers up to {}", document.latest_version)))?;
     document.default_version = found.version;
     tx.put_document(&document).await?;
     tx.commit().await?;

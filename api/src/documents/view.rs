@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use patchwave_engine::documents::{Definition, ParameterType};
-use patchwave_platform::store::documents::{Document, DocumentVersion};
+use patchwave_platform::store::documents::{Document, DocumentSummary, DocumentVersion};
 use serde_json::{Value, json};
 
 use crate::tags::Tag;
@@ -12,27 +12,34 @@ use crate::wire::{Error, epoch, present};
 /// Who owns them. SSM shows the account; there is one.
 pub(super) const OWNER: &str = "Self";
 
-/// SSM's `DocumentIdentifier`.
-pub(super) fn identifier(
+/// SSM's `DocumentIdentifier`: of the default version.
+pub(super) fn identifier(one: &DocumentSummary) -> Value {
+    let document = &one.document;
+    named(document, document.default_version, one.version_name.as_deref(), &one.format, &one.tags)
+}
+
+fn named(
     document: &Document,
-    version: &DocumentVersion,
+    version: i64,
+    version_name: Option<&str>,
+    format: &str,
     tags: &BTreeMap<String, String>,
-) -> Result<Value, Error> {
+) -> Value {
     let tags: Vec<Tag> = tags.iter().map(|(key, value)| Tag { key: key.clone(), value: value.clone() }).collect();
-    Ok(present(json!({
+    present(json!({
         "Name": document.name,
         "DisplayName": document.display_name,
         "CreatedDate": epoch(document.created_at),
         "Owner": OWNER,
-        "VersionName": version.version_name,
-        "PlatformTypes": definition(version)?.platform_types(),
-        "DocumentVersion": version.version.to_string(),
+        "VersionName": version_name,
+        "PlatformTypes": Definition::platform_types(),
+        "DocumentVersion": version.to_string(),
         "DocumentType": "Command",
         "SchemaVersion": "2.2",
-        "DocumentFormat": version.format,
+        "DocumentFormat": format,
         "TargetType": document.target_type,
         "Tags": tags,
-    })))
+    }))
 }
 
 /// SSM's `DocumentDescription`.
@@ -58,7 +65,7 @@ pub(super) fn description(
             }))
         })
         .collect();
-    let mut view = identifier(document, version, tags)?;
+    let mut view = named(document, version.version, version.version_name.as_deref(), &version.format, tags);
     for (member, value) in [
         ("Hash", json!(version.content_hash)),
         ("HashType", json!("Sha256")),
@@ -66,7 +73,7 @@ pub(super) fn description(
         ("Status", json!("Active")),
         ("Description", json!(definition.description)),
         ("Parameters", json!(parameters)),
-        ("LatestVersion", json!(document.last_version.to_string())),
+        ("LatestVersion", json!(document.latest_version.to_string())),
         ("DefaultVersion", json!(document.default_version.to_string())),
     ] {
         view[member] = value;

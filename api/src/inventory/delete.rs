@@ -37,10 +37,10 @@ pub(crate) async fn delete(api: &Api, request: &Request) -> Result<Value, Error>
         let remaining = if input.dry_run { nodes } else { 0 };
         items.push(json!({ "Version": version, "Count": nodes, "RemainingCount": remaining }));
     }
-    if items.is_empty() {
+    let nothing = items.is_empty().then(|| {
         let message = format!("TypeName is `{name}`, of which there is no inventory");
-        return Err(Error::new("InvalidTypeNameException", message));
-    }
+        Error::new("InvalidTypeNameException", message)
+    });
     let remaining = if input.dry_run { total } else { 0 };
     let response = json!({
         "DeletionId": Uuid::new_v4(),
@@ -48,10 +48,14 @@ pub(crate) async fn delete(api: &Api, request: &Request) -> Result<Value, Error>
         "DeletionSummary": { "TotalCount": total, "RemainingCount": remaining, "SummaryItems": items },
     });
     if input.dry_run {
-        return Ok(response);
+        return nothing.map_or(Ok(response), Err);
     }
+    // Asked before there being none is a fault: the first request has left none.
     if let Some(earlier) = request.repeated(&mut tx, &response, Timestamp::now()).await? {
         return Ok(earlier);
+    }
+    if let Some(nothing) = nothing {
+        return Err(nothing);
     }
     tx.delete_inventory(&name).await?;
     tx.commit().await?;

@@ -105,7 +105,7 @@ fn check_type(name: &str) -> Result<(), Error> {
     } else if name.starts_with("Custom:") || schema::of(name).is_some() {
         return Ok(());
     } else {
-        format!("which SSM does not have; allowed are Custom:<name> and {}", schema::names())
+        format!("which is not kept here; allowed are Custom:<name> and {}", schema::names())
     };
     Err(Error::new("InvalidTypeNameException", format!("TypeName is `{name}`, {problem}")))
 }

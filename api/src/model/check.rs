@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Model;
 use super::shape::{Kind, Members, Scalar, Shape};
-use crate::wire::{Checks, Error, Shown};
+use crate::wire::{Checks, Error, Shown, lower_camel};
 
 /// Characters of a refused value that are repeated to the caller.
 const SHOWN_CHARS_MAX: usize = 256;
@@ -265,9 +265,4 @@ fn is_above(most: Option<i64>, count: usize) -> bool {
 fn below(path: &str, member: &str) -> String {
     let member = member.char_indices().nth(SHOWN_CHARS_MAX).map_or(member, |(end, _)| &member[..end]);
     if path.is_empty() { member.to_owned() } else { format!("{path}.{member}") }
-}
-
-fn lower_camel(name: &str) -> String {
-    let mut characters = name.chars();
-    characters.next().map_or_else(String::new, |first| first.to_ascii_lowercase().to_string() + characters.as_str())
 }

@@ -13,7 +13,7 @@ pub(crate) use compare::Comparison;
 pub(crate) use error::Error;
 pub(crate) use filter::{Filter, check_filters};
 pub(crate) use page::{Paging, instant_key};
-pub(crate) use request::Request;
+pub(crate) use request::{Request, has_nul, lower_camel};
 
 use jiff::Timestamp;
 use serde_json::{Number, Value};

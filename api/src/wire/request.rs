@@ -151,7 +151,7 @@ fn without_nulls(value: &mut Value) {
 }
 
 /// Whether a name or text in it holds NUL, which PostgreSQL's text does not.
-fn has_nul(key: &str, value: &Value) -> bool {
+pub(crate) fn has_nul(key: &str, value: &Value) -> bool {
     key.contains('\0')
         || match value {
             Value::String(text) => text.contains('\0'),
@@ -179,7 +179,8 @@ fn member_path(path: &serde_path_to_error::Path) -> String {
     text
 }
 
-fn lower_camel(name: &str) -> String {
+/// A member's name as SSM spells it in messages.
+pub(crate) fn lower_camel(name: &str) -> String {
     let mut characters = name.chars();
     characters.next().map_or_else(String::new, |first| first.to_ascii_lowercase().to_string() + characters.as_str())
 }

@@ -57,6 +57,12 @@ async fn document_is_described_read_and_listed_as_it_was_created() {
             listed["DocumentIdentifiers"].as_array().expect("a list").iter().map(|one| id(one, "Name")).collect();
         assert_eq!(names, expected, "{filters}");
     }
+    created(&api, "a-letter").await;
+    for size in [1, 2, 3] {
+        let pages = api.pages("ListDocuments", json!({}), size, "DocumentIdentifiers").await;
+        let names: Vec<String> = pages.concat().iter().map(|one| id(one, "Name")).collect();
+        assert_eq!(names, ["AWS-RunPatchBaseline", "AWS-RunShellScript", "a-letter", "greet"], "pages of {size}");
+    }
     let tags = json!({ "ResourceType": "Document", "ResourceId": "greet" });
     assert_eq!(api.ok("ListTagsForResource", tags).await["TagList"][0]["Value"], "web");
     let shared = api.ok("DescribeDocumentPermission", json!({ "Name": "greet", "PermissionType": "Share" })).await;
@@ -87,6 +93,10 @@ async fn versions_are_numbered_once_and_the_default_stays_until_it_is_moved() {
     api.refused("DeleteDocument", to("2"), "InvalidDocumentOperation").await;
     api.ok("UpdateDocument", update("echo 3", "third")).await;
     api.ok("DeleteDocument", to("3")).await;
+    let described = api.ok("DescribeDocument", json!({ "Name": "greet" })).await["Document"].clone();
+    assert_eq!(described["LatestVersion"], "2", "the latest that is there");
+    let message = api.refused("GetDocument", to("3"), "InvalidDocumentVersion").await;
+    assert!(message.contains("up to 2"), "{message}");
     let fourth = api.ok("UpdateDocument", update("echo 4", "fourth")).await;
     assert_eq!(fourth["DocumentDescription"]["DocumentVersion"], "4", "a number is never given again");
     let pages = api.pages("ListDocumentVersions", json!({ "Name": "greet" }), 2, "DocumentVersions").await;

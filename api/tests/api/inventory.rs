@@ -99,8 +99,11 @@ async fn content_is_sent_again_only_when_its_hash_is_another() {
 
     let dry = json!({ "TypeName": "Custom:Rack", "DryRun": true });
     assert_eq!(api.ok("DeleteInventory", dry).await["DeletionSummary"]["RemainingCount"], 1);
-    let gone = json!({ "TypeName": "Custom:Rack" });
-    assert_eq!(api.ok("DeleteInventory", gone.clone()).await["DeletionSummary"]["RemainingCount"], 0);
+    let mut gone = json!({ "TypeName": "Custom:Rack", "ClientToken": "0e0f6c8e-5e0c-4d4e-9d0c-3f6f0f7a1b2c" });
+    let deleted = api.ok("DeleteInventory", gone.clone()).await;
+    assert_eq!(deleted["DeletionSummary"]["RemainingCount"], 0);
+    assert_eq!(api.ok("DeleteInventory", gone.clone()).await, deleted, "a request that is repeated");
+    gone["ClientToken"] = Value::Null;
     api.refused("DeleteInventory", gone, "InvalidTypeNameException").await;
 }
 

@@ -95,7 +95,7 @@ impl Definition {
 
     /// Where its steps run: SSM's `PlatformTypes`.
     #[must_use]
-    pub fn platform_types(&self) -> &'static [&'static str] {
+    pub const fn platform_types() -> &'static [&'static str] {
         &["Linux", "MacOS"]
     }
 

@@ -1,11 +1,14 @@
 //! Documents of the operator's own, and their versions. What a content may say is `engine`'s rule;
 //! here is only what was accepted.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
+use super::tags::Taggable;
 use super::{Error, Store, Tx, from_json, get, instant, millis, sql, to_json};
 
 /// A document.
@@ -19,8 +22,11 @@ pub struct Document {
     pub target_type: Option<String>,
     /// Which version is run when none is named.
     pub default_version: i64,
-    /// The highest number given to a version so far.
+    /// The highest number given to a version so far; that version may be gone.
     pub last_version: i64,
+    /// The highest number of a version that is there. Follows from the versions: it is read and not
+    /// written.
+    pub latest_version: i64,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -44,6 +50,19 @@ pub struct DocumentVersion {
     pub content_hash: String,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+/// A document as lists show it: without contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentSummary {
+    /// The document.
+    pub document: Document,
+    /// Name of its default version.
+    pub version_name: Option<String>,
+    /// Format of its default version.
+    pub format: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Which version of a document is meant.
@@ -72,7 +91,11 @@ impl<'a> VersionSelector<'a> {
     }
 }
 
+/// What is written of a document.
 const DOCUMENT: &str = "name, display_name, target_type, default_version, last_version, created_at";
+/// What is read of one, of `documents d`.
+const READ: &str = "d.name, d.display_name, d.target_type, d.default_version, d.last_version, d.created_at,
+    (SELECT COALESCE(MAX(n.version), 0) FROM document_versions n WHERE n.name = d.name) AS latest_version";
 const VERSION: &str = "name, version, version_name, format, content, definition, content_hash, created_at";
 
 impl Tx {
@@ -148,7 +171,7 @@ impl Tx {
     /// [`Error::Database`].
     pub async fn lock_document(&mut self, name: &str) -> Result<Option<Document>, Error> {
         let lock = self.dialect().for_update();
-        sqlx::query(sql(format!("SELECT {DOCUMENT} FROM documents WHERE name = $1{lock}")))
+        sqlx::query(sql(format!("SELECT {READ} FROM documents d WHERE d.name = $1{lock}")))
             .bind(name)
             .fetch_optional(self.connection())
             .await
@@ -206,7 +229,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn document(&self, name: &str) -> Result<Option<Document>, Error> {
-        sqlx::query(sql(format!("SELECT {DOCUMENT} FROM documents WHERE name = $1")))
+        sqlx::query(sql(format!("SELECT {READ} FROM documents d WHERE d.name = $1")))
             .bind(name)
             .fetch_optional(self.reader())
             .await
@@ -215,27 +238,37 @@ impl Store {
             .transpose()
     }
 
-    /// Reads every document with its default version, by name.
+    /// Reads documents with their tags, by name, those behind `after`.
     ///
     /// # Errors
-    /// [`Error::Database`], [`Error::Corrupt`].
-    pub async fn documents(&self) -> Result<Vec<(Document, DocumentVersion)>, Error> {
-        sqlx::query(
-            "SELECT d.name, d.display_name, d.target_type, d.default_version, d.last_version, d.created_at,
-                 v.version, v.version_name, v.format, v.content, v.definition, v.content_hash,
-                 v.created_at AS version_created_at
+    /// [`Error::Database`].
+    pub async fn documents_after(&self, after: &str, limit: u32) -> Result<Vec<DocumentSummary>, Error> {
+        let rows = sqlx::query(sql(format!(
+            "SELECT {READ}, v.version_name, v.format
              FROM documents d JOIN document_versions v ON v.name = d.name AND v.version = d.default_version
-             ORDER BY d.name",
-        )
+             WHERE d.name > $1 ORDER BY d.name LIMIT {limit}"
+        )))
+        .bind(after)
         .fetch_all(self.reader())
         .await
-        .map_err(Error::doing("read documents"))?
-        .iter()
-        .map(|row| {
-            let version = DocumentVersion { created_at: instant(get(row, "version_created_at")?), ..version_of(row)? };
-            Ok((document_of(row)?, version))
-        })
-        .collect()
+        .map_err(Error::doing("read documents"))?;
+        let mut found = rows
+            .iter()
+            .map(|row| {
+                Ok(DocumentSummary {
+                    document: document_of(row)?,
+                    version_name: get(row, "version_name")?,
+                    format: get(row, "format")?,
+                    tags: BTreeMap::new(),
+                })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        let names: Vec<&str> = found.iter().map(|one| one.document.name.as_str()).collect();
+        let mut tags = self.tags_of(Taggable::Document, &names).await?;
+        for one in &mut found {
+            one.tags = tags.remove(&one.document.name).unwrap_or_default();
+        }
+        Ok(found)
     }
 
     /// Reads a version; `None` when there is none, or no such document.
@@ -302,6 +335,7 @@ fn document_of(row: &AnyRow) -> Result<Document, Error> {
         target_type: get(row, "target_type")?,
         default_version: get(row, "default_version")?,
         last_version: get(row, "last_version")?,
+        latest_version: get(row, "latest_version")?,
         created_at: instant(get(row, "created_at")?),
     })
 }

@@ -1,10 +1,11 @@
 //! Documents of the operator's own and their versions.
 
-use patchwave_platform::store::documents::{Document, DocumentVersion, VersionSelector};
+use patchwave_platform::store::documents::{Document, DocumentSummary, DocumentVersion, VersionSelector};
+use patchwave_platform::store::tags::Taggable;
 use patchwave_platform::store::{Error, Store};
 use serde_json::json;
 
-use crate::fixtures::at;
+use crate::fixtures::{at, tags};
 use crate::place::Place;
 
 contract! {
@@ -21,6 +22,7 @@ fn document(name: &str) -> Document {
         target_type: None,
         default_version: 1,
         last_version: 1,
+        latest_version: 11,
         created_at: at(1),
     }
 }
@@ -72,8 +74,20 @@ async fn a_document_comes_back_with_the_version_that_is_asked_for(place: Place) 
     assert_eq!(store.document_version("c", VersionSelector::Default).await.unwrap(), None);
     let changed = Document { default_version: 2, last_version: 11, ..document("a") };
     assert_eq!(store.document("a").await.unwrap(), Some(changed.clone()));
-    let listed = store.documents().await.unwrap();
-    assert_eq!(listed, [(changed, version("a", 2)), (document("b"), version("b", 1))]);
+    let mut tx = store.begin().await.unwrap();
+    tx.set_tags(Taggable::Document, "b", &tags(&[("team", "web")])).await.unwrap();
+    assert_eq!(tx.tags(Taggable::Document, "b").await.unwrap(), tags(&[("team", "web")]));
+    tx.commit().await.unwrap();
+    let summary = |document: &Document, version_name: Option<&str>, pairs: &[(&str, &str)]| DocumentSummary {
+        document: document.clone(),
+        version_name: version_name.map(str::to_owned),
+        format: "YAML".to_owned(),
+        tags: tags(pairs),
+    };
+    let both = [summary(&changed, None, &[]), summary(&document("b"), Some("v1"), &[("team", "web")])];
+    assert_eq!(store.documents_after("", 2).await.unwrap(), both);
+    assert_eq!(store.documents_after("", 1).await.unwrap(), both[..1]);
+    assert_eq!(store.documents_after("a", 2).await.unwrap(), both[1..]);
     let versions = store.document_versions("b").await.unwrap();
     assert_eq!(versions, [version("b", 1), version("b", 2), version("b", 11)]);
 }
@@ -101,5 +115,10 @@ async fn a_deleted_document_is_gone_with_its_versions(place: Place) {
     tx.commit().await.unwrap();
     assert_eq!(store.document_versions("a").await.unwrap(), []);
     assert_eq!(store.document_versions("b").await.unwrap(), [version("b", 1), version("b", 11)]);
-    assert_eq!(store.documents().await.unwrap().len(), 1);
+    assert_eq!(store.documents_after("", 9).await.unwrap().len(), 1);
+    // The latest version is one that is there.
+    let mut tx = store.begin().await.unwrap();
+    tx.delete_document_version("b", 11).await.unwrap();
+    let left = tx.lock_document("b").await.unwrap().expect("the document is there");
+    assert_eq!((left.last_version, left.latest_version), (1, 1));
 }
