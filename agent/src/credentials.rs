@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use patchwave_schemas::NodeId;
-use patchwave_schemas::proof::{login_proof, login_text};
+use patchwave_schemas::proof::{login_proof, login_text, rebind_text};
 use patchwave_schemas::registration::NodeTransport;
 use patchwave_schemas::signing::VerificationKey;
 use ring::rand::SystemRandom;
@@ -98,8 +98,18 @@ impl NodeKey {
     /// A login proof for this instant: the password of a connection that is made now.
     #[must_use]
     pub fn proof(&self, node: &NodeId, now: Timestamp) -> String {
+        self.signed(now, |seconds| login_text(node, seconds))
+    }
+
+    /// A proof that the node is to have another key and fingerprint from now on; good for those alone.
+    #[must_use]
+    pub fn rebind_proof(&self, node: &NodeId, to: &Self, fingerprint: &str, now: Timestamp) -> String {
+        self.signed(now, |seconds| rebind_text(node, seconds, &to.public_key(), fingerprint))
+    }
+
+    fn signed(&self, now: Timestamp, text: impl FnOnce(i64) -> Vec<u8>) -> String {
         let seconds = now.as_second();
-        login_proof(seconds, &URL_SAFE_NO_PAD.encode(self.pair.sign(&login_text(node, seconds))))
+        login_proof(seconds, &URL_SAFE_NO_PAD.encode(self.pair.sign(&text(seconds))))
     }
 }
 

@@ -137,7 +137,10 @@ pub async fn register(request: &Request) -> Result<Credentials, RegisterError> {
             platform_name: system.platform_name.clone(),
             platform_version: system.platform_version.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            rebind: rebind.map(|known| Rebind { node_id: known.node_id.clone(), proof: known.proof(Timestamp::now()) }),
+            rebind: rebind.map(|known| Rebind {
+                node_id: known.node_id.clone(),
+                proof: known.key.rebind_proof(&known.node_id, &key, &fingerprint, Timestamp::now()),
+            }),
         };
         ask_to_register(&client, &server, &registration).await
     };

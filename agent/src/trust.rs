@@ -15,12 +15,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use patchwave_schemas::batch::{self, Hash};
 use patchwave_schemas::envelope::DecodeError;
+use patchwave_schemas::registration::LISTED_KEYS_MAX;
 use patchwave_schemas::signing::{SignedMessage, VerificationKey, endorsed_text};
 use ring::digest::{SHA256, digest};
 use ring::signature::{ED25519, UnparsedPublicKey};
-
-/// Keys of one control plane at most: more are no rotation.
-const KEYS_MAX: usize = 64;
 
 /// Batches whose signature is remembered as good. Messages of one batch come close together.
 const BATCHES_REMEMBERED: usize = 32;
@@ -123,7 +121,7 @@ pub enum KeyRefusal {
         key_id: String,
     },
     /// Too many.
-    #[error("{listed} verification keys were offered; allowed are up to {KEYS_MAX}")]
+    #[error("{listed} verification keys were offered; allowed are up to {LISTED_KEYS_MAX}")]
     TooMany {
         /// How many there were.
         listed: usize,
@@ -223,7 +221,7 @@ impl KeyRing {
 }
 
 fn limited(keys: &[VerificationKey]) -> Result<&[VerificationKey], KeyRefusal> {
-    if keys.len() > KEYS_MAX { Err(KeyRefusal::TooMany { listed: keys.len() }) } else { Ok(keys) }
+    if keys.len() > LISTED_KEYS_MAX { Err(KeyRefusal::TooMany { listed: keys.len() }) } else { Ok(keys) }
 }
 
 fn bytes_of(key: &VerificationKey) -> Result<[u8; 32], KeyRefusal> {

@@ -12,12 +12,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use patchwave_platform::Class;
 use patchwave_platform::audit::{Entry, Outcome};
-use patchwave_platform::proofs::verify_login;
 use patchwave_platform::registration::{Kind, RegistrationError, check_code, register};
 use patchwave_platform::signing::verification_keys;
 use patchwave_platform::store;
@@ -51,9 +48,8 @@ async fn register_node(
     })?;
     check_claim(&api, &network, &registration).await?;
     let now = Timestamp::now();
-    let proven = is_proven(&api, &registration, now).await?;
     let mut tx = api.store.begin().await?;
-    let outcome = match register(&mut tx, &api.master_key, &registration, proven, now).await {
+    let outcome = match register(&mut tx, &api.master_key, &registration, now).await {
         Ok(outcome) => outcome,
         Err(error) => return Err(refused(&registration, error)),
     };
@@ -107,16 +103,6 @@ fn refused(registration: &Registration, error: RegistrationError) -> Refusal {
     error.into()
 }
 
-/// Whether whoever asks to keep a node's id has that node's key.
-async fn is_proven(api: &Api, registration: &Registration, now: Timestamp) -> Result<bool, Refusal> {
-    let Some(rebind) = &registration.rebind else { return Ok(false) };
-    let Some(identity) = api.store.identity(&rebind.node_id).await? else { return Ok(false) };
-    let Some(key) = BASE64.decode(&identity.public_key).ok().and_then(|key| key.try_into().ok()) else {
-        return Ok(false);
-    };
-    Ok(verify_login(&key, &rebind.node_id, &rebind.proof, now).is_ok())
-}
-
 async fn keys(State(api): State<Api>, network: Network) -> Result<Json<VerificationKeys>, Refusal> {
     api.gate.keys_asked.take(&network.0, Instant::now()).map_err(Refusal::too_often)?;
     Ok(Json(VerificationKeys { verification_keys: listed_keys(&api, Timestamp::now()).await? }))
@@ -154,14 +140,13 @@ impl From<store::Error> for Refusal {
 
 impl From<RegistrationError> for Refusal {
     fn from(error: RegistrationError) -> Self {
-        if error.class() == Class::Transient {
-            return Self::unavailable();
-        }
         let code = match error {
+            RegistrationError::Store(error) => return error.into(),
             RegistrationError::NoSuchActivation | RegistrationError::NotAdmitted(_) => "InvalidActivation",
             _ => "ValidationException",
         };
-        Self(StatusCode::BAD_REQUEST, code, error.to_string())
+        // With its causes: what is wrong with a proof is for its maker to mend.
+        Self(StatusCode::BAD_REQUEST, code, error_chain(&error))
     }
 }
 

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use patchwave_schemas::NodeId;
-use patchwave_schemas::proof::{LOGIN_SKEW_SECONDS, login_text, split_login_proof};
+use patchwave_schemas::proof::{LOGIN_SKEW_SECONDS, login_text, rebind_text, split_login_proof};
 use ring::signature::{ED25519, UnparsedPublicKey};
 
 use crate::store::identities::Identity;
@@ -53,7 +53,11 @@ impl Identities for Store {
     }
 }
 
-fn key_of(identity: &Identity) -> Result<[u8; PUBLIC_KEY_BYTES], Error> {
+/// The public key that a node is registered with.
+///
+/// # Errors
+/// [`Error::Corrupt`] when what is stored is no key.
+pub(crate) fn key_of(identity: &Identity) -> Result<[u8; PUBLIC_KEY_BYTES], Error> {
     let corrupt = "node_identities.public_key";
     let key = BASE64.decode(&identity.public_key).map_err(Error::corrupt(corrupt))?;
     key.as_slice().try_into().map_err(Error::corrupt::<std::array::TryFromSliceError>(corrupt))
@@ -63,18 +67,18 @@ fn key_of(identity: &Identity) -> Result<[u8; PUBLIC_KEY_BYTES], Error> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     /// Not a proof.
-    #[error("not a login proof; expected `v1.<seconds since 1970>.<signature in base64url>`")]
+    #[error("not a proof; expected `v1.<seconds since 1970>.<signature in base64url>`")]
     Malformed,
     /// Made too long ago, or by a clock that is too far ahead.
     #[error(
-        "the login proof is {seconds} s old by this clock; allowed are {LOGIN_SKEW_SECONDS} s either way: set the node's clock"
+        "the proof is {seconds} s old by this clock; allowed are {LOGIN_SKEW_SECONDS} s either way: set the node's clock"
     )]
     Age {
         /// Its age in seconds; negative when it comes from the future.
         seconds: i64,
     },
-    /// Signed with another key, or for another node.
-    #[error("the login proof is not signed with the key that the node registered")]
+    /// Signed with another key, for another node, or for another purpose.
+    #[error("the proof is not signed with the key that the node registered, or is of something else")]
     Signature,
 }
 
@@ -89,7 +93,22 @@ pub fn verify_login(
     proof: &str,
     now: Timestamp,
 ) -> Result<(), ProofError> {
-    Proof::read(proof, now)?.verify(public_key, node)
+    Proof::read(proof, now)?.verify(public_key, |at| login_text(node, at))
+}
+
+/// Checks that whoever made `proof` had the private half of `public_key`, and wanted this node to
+/// have that new key and that fingerprint, within [`LOGIN_SKEW_SECONDS`] of `now`.
+///
+/// # Errors
+/// [`ProofError`].
+pub fn verify_rebind(
+    public_key: &[u8; PUBLIC_KEY_BYTES],
+    node: &NodeId,
+    (new_key, fingerprint): (&str, &str),
+    proof: &str,
+    now: Timestamp,
+) -> Result<(), ProofError> {
+    Proof::read(proof, now)?.verify(public_key, |at| rebind_text(node, at, new_key, fingerprint))
 }
 
 /// A proof that is well-formed and of this time; by whom it was made is not known.
@@ -112,9 +131,10 @@ impl Proof {
         Ok(Self { at, signature })
     }
 
-    fn verify(&self, public_key: &[u8; PUBLIC_KEY_BYTES], node: &NodeId) -> Result<(), ProofError> {
+    /// Whether it is of the text that is to be signed at its instant.
+    fn verify(&self, public_key: &[u8; PUBLIC_KEY_BYTES], text: impl FnOnce(i64) -> Vec<u8>) -> Result<(), ProofError> {
         UnparsedPublicKey::new(&ED25519, public_key)
-            .verify(&login_text(node, self.at), &self.signature)
+            .verify(&text(self.at), &self.signature)
             .map_err(|_| ProofError::Signature)
     }
 }
@@ -156,7 +176,7 @@ pub async fn log_in(
     let proof = Proof::read(proof, now)?;
     let key = identities.active_key(node).await.map_err(|source| LoginError::Store { node: node.clone(), source })?;
     let key = key.ok_or_else(|| LoginError::Unknown { node: node.clone() })?;
-    proof.verify(&key, node)?;
+    proof.verify(&key, |at| login_text(node, at))?;
     Ok(key)
 }
 

@@ -10,11 +10,12 @@ use patchwave_engine::registration::NotAdmitted;
 use patchwave_schemas::event::{CancelCause, RolloutCancelRequested};
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::node::NodeFacts;
-use patchwave_schemas::registration::{CODE_CHARS_MAX, FINGERPRINT_CHARS_MAX, Registration};
+use patchwave_schemas::registration::{CODE_CHARS_MAX, FINGERPRINT_CHARS_MAX, Rebind, Registration};
 use patchwave_schemas::{CommandId, NodeId};
 use uuid::Uuid;
 
 use crate::Class;
+use crate::proofs::{ProofError, key_of, verify_rebind};
 use crate::secrets::MasterKey;
 use crate::store::activations::Activation;
 use crate::store::identities::Identity;
@@ -47,12 +48,13 @@ pub enum RegistrationError {
     #[error("this public key was registered before; make a new one")]
     KeyInUse,
     /// The node that asks to keep its id is not registered, or did not prove that it is that node.
-    #[error("node {node} cannot be bound to another machine: {reason}")]
+    #[error("node {node} cannot be bound to another machine")]
     NotRebound {
         /// The node.
         node: NodeId,
         /// Why.
-        reason: &'static str,
+        #[source]
+        reason: NotRebound,
     },
     /// The store.
     #[error(transparent)]
@@ -68,6 +70,24 @@ impl RegistrationError {
             _ => Class::Rejected,
         }
     }
+}
+
+/// Why a node does not keep its id under another key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRebound {
+    /// There was never such a node.
+    #[error("it never registered")]
+    Unknown,
+    /// It was cut off.
+    #[error("it was deregistered")]
+    Deregistered,
+    /// The activation is the one by which it is registered now: a code that has lain on the machine
+    /// since then admits no second machine.
+    #[error("it takes another activation than the one that admitted it last")]
+    SameActivation,
+    /// It did not prove that it has the node's key.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
 }
 
 /// What became of a registration.
@@ -113,8 +133,8 @@ pub async fn check_code(
 
 /// Registers a machine.
 ///
-/// `proven` says whether the proof of [`Registration::rebind`] was checked and holds; it is given
-/// by whoever knows the node's present key.
+/// A node that is bound to another machine gets another key, fingerprint and activation; it stays
+/// the node that it was in all else: name, role, tags and the time of its registration.
 ///
 /// # Errors
 /// [`RegistrationError`]; the caller drops the transaction.
@@ -122,7 +142,6 @@ pub async fn register(
     tx: &mut Tx,
     master: &MasterKey,
     registration: &Registration,
-    proven: bool,
     now: Timestamp,
 ) -> Result<Outcome, RegistrationError> {
     check(registration)?;
@@ -138,30 +157,9 @@ pub async fn register(
         };
     }
     activation.allowance.admit(now)?;
-    let (node_id, kind) = match &registration.rebind {
-        None => (NodeId::random(), Kind::New),
-        Some(rebind) => {
-            let node = rebind.node_id.clone();
-            let refused = |reason| RegistrationError::NotRebound { node: node.clone(), reason };
-            let known = tx.lock_identity(&node).await?.ok_or_else(|| refused("it never registered"))?;
-            if !known.is_registered() {
-                return Err(refused("it was deregistered"));
-            }
-            if !proven {
-                return Err(refused("it did not prove that it has the node's key"));
-            }
-            (node, Kind::Rebound)
-        }
-    };
-    let identity = Identity {
-        node_id,
-        public_key: registration.public_key.clone(),
-        fingerprint: registration.fingerprint.clone(),
-        activation_id: activation.activation_id,
-        name: activation.default_instance_name.clone(),
-        iam_role: activation.iam_role.clone(),
-        registered_at: now,
-        deregistered_at: None,
+    let (identity, kind) = match &registration.rebind {
+        None => (new_identity(registration, &activation, now), Kind::New),
+        Some(rebind) => (rebound(tx, registration, rebind, &activation, now).await?, Kind::Rebound),
     };
     tx.put_identity(&identity).await?;
     tx.count_registration(activation.activation_id).await?;
@@ -169,6 +167,48 @@ pub async fn register(
         tx.put_node(&facts(&identity.node_id, registration, &activation), now).await?;
     }
     Ok(Outcome { identity, kind })
+}
+
+fn new_identity(registration: &Registration, activation: &Activation, now: Timestamp) -> Identity {
+    Identity {
+        node_id: NodeId::random(),
+        public_key: registration.public_key.clone(),
+        fingerprint: registration.fingerprint.clone(),
+        activation_id: activation.activation_id,
+        name: activation.default_instance_name.clone(),
+        iam_role: activation.iam_role.clone(),
+        // As exact as it is stored: a repeated registration is answered the same.
+        registered_at: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
+        deregistered_at: None,
+    }
+}
+
+/// The identity that the node is to have. Its proof is checked against the key that it has while
+/// nobody else can change that: of two who rebind one node at once the later one has no proof.
+async fn rebound(
+    tx: &mut Tx,
+    registration: &Registration,
+    rebind: &Rebind,
+    activation: &Activation,
+    now: Timestamp,
+) -> Result<Identity, RegistrationError> {
+    let node = &rebind.node_id;
+    let refused = |reason| RegistrationError::NotRebound { node: node.clone(), reason };
+    let known = tx.lock_identity(node).await?.ok_or_else(|| refused(NotRebound::Unknown))?;
+    if !known.is_registered() {
+        return Err(refused(NotRebound::Deregistered));
+    }
+    let admitted = (registration.public_key.as_str(), registration.fingerprint.as_str());
+    verify_rebind(&key_of(&known)?, node, admitted, &rebind.proof, now).map_err(|error| refused(error.into()))?;
+    if known.activation_id == activation.activation_id {
+        return Err(refused(NotRebound::SameActivation));
+    }
+    Ok(Identity {
+        public_key: registration.public_key.clone(),
+        fingerprint: registration.fingerprint.clone(),
+        activation_id: activation.activation_id,
+        ..known
+    })
 }
 
 /// Cuts a node off: from the commit on nothing that it says changes anything, nothing is sent to it,

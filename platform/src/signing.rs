@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::{SignedDuration, Timestamp};
 use patchwave_schemas::batch;
+use patchwave_schemas::registration::LISTED_KEYS_MAX;
 use patchwave_schemas::signing::{VerificationKey, endorsed_text, signed_text};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -35,6 +36,10 @@ const NAME_BYTES: usize = 8;
 pub const SIGNS_AFTER_DEFAULT: SignedDuration = SignedDuration::from_hours(2);
 /// Time for which the signatures of a predecessor stay valid, when nothing is said.
 pub const RETIRES_AFTER_DEFAULT: SignedDuration = SignedDuration::from_hours(24);
+
+/// Keys that may be valid at a time: more rotations than that within the time that a key takes to
+/// retire are no rotations.
+pub const VALID_KEYS_MAX: usize = 8;
 
 /// Why nothing could be signed.
 #[derive(Debug, thiserror::Error)]
@@ -187,15 +192,21 @@ impl Signer {
     }
 }
 
-/// The key that signs at an instant: the latest one whose time has come. Of two that began together
-/// it is the one that is not being retired, which is the newer one.
+/// The key that signs at an instant: of those whose time has come, the one that was made last. A key
+/// that was announced earlier for a later time does not take over from one that was made since.
 #[must_use]
 pub fn current(keys: &[StoredKey], now: Timestamp) -> Option<&StoredKey> {
-    let may_sign = keys.iter().filter(|key| key.signs_from <= now && key.is_valid(now));
-    may_sign.max_by_key(|key| (key.signs_from, key.retires_at.is_none()))
+    newest(keys.iter().filter(|key| key.signs_from <= now && key.is_valid(now)))
 }
 
-/// Every key as nodes see it.
+fn newest<'a>(keys: impl Iterator<Item = &'a StoredKey>) -> Option<&'a StoredKey> {
+    // Of two that were made together it is the one that is not being retired.
+    keys.max_by_key(|key| (key.created_at, key.signs_from, key.retires_at.is_none()))
+}
+
+/// Keys as nodes see them, the oldest first: the valid ones, and as many that retired last as a list
+/// may have, for the sake of those that they vouch for. A node that has not asked for more rotations
+/// than that has to register again.
 #[must_use]
 pub fn verification_keys(keys: &[StoredKey], now: Timestamp) -> Vec<VerificationKey> {
     let seen = |key: &StoredKey| VerificationKey {
@@ -205,11 +216,18 @@ pub fn verification_keys(keys: &[StoredKey], now: Timestamp) -> Vec<Verification
         endorsement: key.endorsement.clone(),
         valid: key.is_valid(now),
     };
-    keys.iter().map(seen).collect()
+    let mut listed: Vec<&StoredKey> = keys.iter().collect();
+    listed.sort_by_key(|key| (key.is_valid(now), key.created_at, key.signs_from));
+    listed.drain(..listed.len().saturating_sub(LISTED_KEYS_MAX));
+    listed.sort_by_key(|key| (key.created_at, key.signs_from));
+    listed.into_iter().map(seen).collect()
 }
 
 /// Makes a key that signs from `now + signs_after` on, and lets every other one retire
 /// `retires_after` later. Two keys are valid in between, and nothing is refused.
+///
+/// A key that was announced and would not have signed by then retires at once, and so do the oldest
+/// ones where more than [`VALID_KEYS_MAX`] would be valid.
 ///
 /// Where no key is left to vouch for the new one, nodes accept it only by registering again.
 ///
@@ -224,13 +242,26 @@ pub async fn rotate(
 ) -> Result<StoredKey, SigningError> {
     let keys = tx.lock_signing_keys().await?;
     let signs_from = later(now, signs_after);
-    let endorser =
-        keys.iter().filter(|key| key.is_valid(now)).max_by_key(|key| (key.signs_from, key.retires_at.is_none()));
-    let new = new_key(master, endorser, signs_from, now)?;
+    let valid = || keys.iter().filter(|key| key.is_valid(now));
+    // The one that nodes know best: that which signs.
+    let signing = current(&keys, now);
+    let endorser = signing.or_else(|| newest(valid()));
+    let mut new = new_key(master, endorser, signs_from, now)?;
+    // Which key was made last is what counts, whatever the clocks of those who made them said.
+    let after_all = keys.iter().map(|key| later(key.created_at, SignedDuration::from_millis(1))).max();
+    new.created_at = after_all.map_or(now, |after_all| after_all.max(now));
     tx.add_signing_key(&new).await?;
     let retires_at = later(signs_from, retires_after);
-    for key in keys.iter().filter(|key| key.retires_at.is_none_or(|at| at > retires_at)) {
-        tx.retire_signing_key(&key.key_id, retires_at).await?;
+    let mut kept: Vec<&StoredKey> = valid().collect();
+    // The one that signs now comes last: it goes on until the new one's time has come.
+    kept.sort_by_key(|key| (signing == Some(*key), key.created_at, key.signs_from));
+    let excess = (kept.len() + 1).saturating_sub(VALID_KEYS_MAX);
+    for (place, key) in kept.into_iter().enumerate() {
+        let is_superseded = key.signs_from > now && key.signs_from >= signs_from;
+        let at = if is_superseded || place < excess { now } else { retires_at };
+        if key.retires_at.is_none_or(|before| before > at) {
+            tx.retire_signing_key(&key.key_id, at).await?;
+        }
     }
     Ok(new)
 }
@@ -373,6 +404,64 @@ mod tests {
             let now = at(second_of_time);
             assert_eq!(current(&keys, now).map(|key| key.key_id.as_str()), Some(signs), "at {second_of_time}");
             assert_eq!(verification_keys(&keys, now).iter().filter(|key| key.valid).count(), valid);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_key_supersedes_those_that_were_announced() {
+        let (_directory, store) = store().await;
+        let master = Arc::new(MasterKey::from_bytes(&[1; 32]));
+        let first = Signer::new(store.clone(), Arc::clone(&master)).key(at(0)).await.expect("a key");
+        let (hour, day) = (SignedDuration::from_hours(1), SignedDuration::from_hours(24));
+        let mut tx = store.begin().await.expect("a transaction");
+        let announced = rotate(&mut tx, &master, hour * 2, day, at(0)).await.expect("rotated");
+        let emergency = rotate(&mut tx, &master, SignedDuration::ZERO, day, at(3_600)).await.expect("rotated");
+        let next = rotate(&mut tx, &master, hour, day, at(3_600)).await.expect("rotated at the same time");
+        tx.commit().await.expect("committed");
+        assert_eq!(emergency.endorsed_by.as_deref(), Some(first.key_id()), "the key that nodes have");
+        let keys = store.signing_keys().await.expect("keys");
+        let signs = |seconds| current(&keys, at(seconds)).map(|key| key.key_id.as_str());
+        assert_eq!(signs(3_599), Some(first.key_id()));
+        for seconds in [3_600, 7_199] {
+            assert_eq!(signs(seconds), Some(emergency.key_id.as_str()), "at {seconds}");
+        }
+        for seconds in [7_200, 100_000, 1_000_000] {
+            assert_eq!(signs(seconds), Some(next.key_id.as_str()), "at {seconds}");
+        }
+        let kept = keys.iter().find(|key| key.key_id == announced.key_id).expect("still there");
+        assert!(!kept.is_valid(at(3_600)), "it never signs");
+    }
+
+    #[tokio::test]
+    async fn a_list_of_keys_has_an_end_and_its_valid_keys_are_in_it() {
+        let (_directory, store) = store().await;
+        let master = Arc::new(MasterKey::from_bytes(&[1; 32]));
+        Signer::new(store.clone(), Arc::clone(&master)).key(at(0)).await.expect("a key");
+        let mut tx = store.begin().await.expect("a transaction");
+        for number in 1..=70 {
+            // All within the day in which a key retires.
+            rotate(&mut tx, &master, SignedDuration::ZERO, RETIRES_AFTER_DEFAULT, at(number)).await.expect("rotated");
+        }
+        tx.commit().await.expect("committed");
+        let keys = store.signing_keys().await.expect("keys");
+        let listed = verification_keys(&keys, at(70));
+        assert_eq!((keys.len(), listed.len()), (71, LISTED_KEYS_MAX));
+        assert_eq!(listed.iter().filter(|key| key.valid).count(), VALID_KEYS_MAX);
+        let signs = current(&keys, at(70)).expect("one signs").key_id.clone();
+        assert!(listed.iter().any(|key| key.valid && key.key_id == signs));
+        drop(keys);
+        // Keys that are announced for later and later leave the one that signs alone.
+        let mut tx = store.begin().await.expect("a transaction");
+        for number in 1..=20 {
+            let signs_after = SignedDuration::from_hours(number);
+            rotate(&mut tx, &master, signs_after, RETIRES_AFTER_DEFAULT, at(71)).await.expect("rotated");
+        }
+        tx.commit().await.expect("committed");
+        let later = store.signing_keys().await.expect("keys");
+        assert_eq!(current(&later, at(72)).map(|key| &key.key_id), Some(&signs));
+        // Each is vouched for by the one before: a node that has any of them reaches the last.
+        for pair in listed.windows(2) {
+            assert_eq!(pair[1].endorsed_by.as_deref(), Some(pair[0].key_id.as_str()));
         }
     }
 

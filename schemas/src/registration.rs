@@ -13,6 +13,8 @@ use crate::signing::VerificationKey;
 
 /// Characters of an activation code at most (SSM).
 pub const CODE_CHARS_MAX: usize = 250;
+/// Keys of one control plane that are listed at most, those that retired included.
+pub const LISTED_KEYS_MAX: usize = 64;
 /// Characters of a fingerprint at most.
 pub const FINGERPRINT_CHARS_MAX: usize = 128;
 
@@ -57,7 +59,8 @@ impl std::fmt::Debug for Registration {
 pub struct Rebind {
     /// The node.
     pub node_id: NodeId,
-    /// A login proof by the key it is registered with, see `crate::proof`.
+    /// A rebind proof by the key it is registered with, for the key and the fingerprint of this
+    /// registration: see `crate::proof::rebind_text`.
     pub proof: String,
 }
 
@@ -70,7 +73,7 @@ pub struct Registered {
     pub verification_keys: Vec<VerificationKey>,
     /// How it is to reach the control plane.
     pub transport: NodeTransport,
-    /// When it was registered, by the control plane's clock.
+    /// When it was registered first, by the control plane's clock.
     pub registered_at: Timestamp,
 }
 
@@ -90,7 +93,7 @@ pub enum NodeTransport {
 /// `GET /node/v1/keys`: public, as its content is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerificationKeys {
-    /// Every key, the first one first.
+    /// The valid ones, and those that retired last; the oldest first, up to [`LISTED_KEYS_MAX`].
     pub verification_keys: Vec<VerificationKey>,
 }
 

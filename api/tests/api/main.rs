@@ -8,6 +8,7 @@ mod documents;
 mod executions;
 mod gateway;
 mod inventory;
+mod node_registrations;
 mod nodes;
 mod operations;
 mod policies;

@@ -26,7 +26,7 @@ pub struct Identity {
     pub name: Option<String>,
     /// SSM's service role, from the activation: recorded and shown.
     pub iam_role: String,
-    /// When it registered.
+    /// When it registered first.
     pub registered_at: Timestamp,
     /// When it was cut off; absent while it may speak.
     pub deregistered_at: Option<Timestamp>,
@@ -56,7 +56,8 @@ fn identity_of(row: &AnyRow) -> Result<Identity, Error> {
 }
 
 impl Tx {
-    /// Stores a node that registered, or its new key, fingerprint and activation.
+    /// Stores a node that registered, or its new key, fingerprint and activation, or its end. The
+    /// name, the role and the time of its registration are written the first time only.
     ///
     /// # Errors
     /// [`Error::Database`]; another node has the key.
