@@ -4,9 +4,7 @@
 //! the node proves itself by signing, see [`patchwave_schemas::proof`].
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -19,6 +17,8 @@ use patchwave_schemas::signing::VerificationKey;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde::{Deserialize, Serialize};
+
+use crate::private_file;
 
 /// File in the state directory.
 const FILE: &str = "credentials.json";
@@ -128,7 +128,7 @@ pub struct Credentials {
     pub ca_cert: Option<PathBuf>,
     /// How it reaches the control plane.
     pub transport: NodeTransport,
-    /// Whose messages it acts on.
+    /// Whose messages it acts on, as the registration said; later ones are kept by [`crate::keys`].
     pub verification_keys: Vec<VerificationKey>,
 }
 
@@ -158,17 +158,8 @@ impl Credentials {
     /// [`CredentialsError`].
     pub fn load(state_dir: &Path) -> Result<Option<Self>, CredentialsError> {
         let path = Self::path(state_dir);
-        let failed = |source| CredentialsError::Io { attempted: "read", path: path.clone(), source };
         let bad = |reason: String| CredentialsError::Bad { path: path.clone(), reason };
-        let mode = match fs::metadata(&path) {
-            Ok(metadata) => metadata.permissions().mode() & 0o777,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        if mode & 0o077 != 0 {
-            return Err(bad(format!("mode is {mode:o}; allowed is access for its owner alone, such as 600")));
-        }
-        let text = fs::read_to_string(&path).map_err(failed)?;
+        let Some(text) = private_file::read(&path)? else { return Ok(None) };
         // What serde says may quote the file, which holds the key.
         let kept: Kept = serde_json::from_str(&text)
             .map_err(|error| bad(format!("line {} is not as it was written; register again", error.line())))?;
@@ -189,8 +180,6 @@ impl Credentials {
     /// # Errors
     /// [`CredentialsError::Io`].
     pub fn store(&self, state_dir: &Path) -> Result<(), CredentialsError> {
-        let path = Self::path(state_dir);
-        let failed = |source| CredentialsError::Io { attempted: "write", path: path.clone(), source };
         let kept = Kept {
             node_id: self.node_id.clone(),
             private_key: self.key.to_text(),
@@ -201,20 +190,7 @@ impl Credentials {
             verification_keys: self.verification_keys.clone(),
         };
         let text = serde_json::to_string_pretty(&kept).expect("plain values always serialise");
-        fs::create_dir_all(state_dir).map_err(failed)?;
-        let draft = path.with_extension("new");
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let written = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            fs::File::open(state_dir)?.sync_all()
-        };
-        written().map_err(failed)
+        private_file::write(&Self::path(state_dir), &text)
     }
 
     /// A login proof for this instant.
@@ -226,6 +202,9 @@ impl Credentials {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use patchwave_schemas::proof::split_login_proof;
     use ring::signature::{ED25519, UnparsedPublicKey};
 

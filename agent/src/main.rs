@@ -9,9 +9,12 @@ use clap::Parser as _;
 use patchwave_agent::credentials::Credentials;
 use patchwave_agent::execute::HostRunner;
 use patchwave_agent::journal::FileJournal;
+use patchwave_agent::keys::{Keeper, Pace};
 use patchwave_agent::simulate::Simulation;
 use patchwave_agent::trust::{KeyRing, Trust};
-use patchwave_agent::{Agent, AgentNode, AgentOptions, Policy, fingerprint, identity, packages, policy_file, register};
+use patchwave_agent::{
+    Agent, AgentNode, AgentOptions, Policy, fingerprint, identity, keys, packages, policy_file, register,
+};
 use patchwave_schemas::node::Accept;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -57,7 +60,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let state_dir = std::path::absolute(&options.state_dir).context("could not tell the current directory")?;
     let is_simulated = options.simulation.simulate.is_some();
     let credentials = if is_simulated { None } else { Credentials::load(&state_dir)? };
-    let ring = key_ring(&options, credentials.as_ref())?;
+    let ring = key_ring(&options, &state_dir, credentials.as_ref())?;
     let trust = ring.clone().map_or(Trust::Anyone, Trust::Keys);
     let nodes = if is_simulated {
         simulated(&options, trust)
@@ -71,12 +74,14 @@ async fn run(options: Options) -> anyhow::Result<()> {
         [node] => format!("patchwave-agent {}", node.facts.node_id),
         nodes => format!("patchwave-agent, {} nodes", nodes.len()),
     };
+    let keeper = credentials.as_ref().zip(ring).map(|(credentials, ring)| {
+        Keeper::new(credentials, options.server.clone(), options.ca_cert.clone(), state_dir, ring)
+    });
     let transport = way::transport(&options, credentials, name)?;
     let ask_for_keys = Arc::new(Notify::new());
     let stop = CancellationToken::new();
-    // Read again: the transport has the first copy for itself, and the private key is not cloned about.
-    if let (Some(ring), Some(credentials)) = (ring, Credentials::load(&state_dir)?.filter(|_| !is_simulated)) {
-        tokio::spawn(register::keep_keys(credentials, ring, state_dir, Arc::clone(&ask_for_keys), stop.clone()));
+    if let Some(keeper) = keeper {
+        tokio::spawn(keeper.run(Pace::default(), Arc::clone(&ask_for_keys), stop.clone()));
     }
     tracing::info!(
         nodes = nodes.len(),
@@ -114,14 +119,18 @@ async fn register_here(asked: &Register) -> anyhow::Result<()> {
 
 /// Whose commands are taken: those signed with the keys of the registration, or with keys that were
 /// named; anybody's only where that is asked for in so many words, or where nothing is real.
-fn key_ring(options: &Options, credentials: Option<&Credentials>) -> anyhow::Result<Option<Arc<KeyRing>>> {
+fn key_ring(
+    options: &Options,
+    state_dir: &Path,
+    credentials: Option<&Credentials>,
+) -> anyhow::Result<Option<Arc<KeyRing>>> {
     let keys = match credentials {
-        Some(credentials) => &credentials.verification_keys,
-        None => &options.verification_keys,
+        Some(credentials) => keys::kept(state_dir, credentials)?,
+        None => options.verification_keys.clone(),
     };
     if credentials.is_some() || !keys.is_empty() {
         anyhow::ensure!(!options.trust_anyone, "--trust-anyone is for nodes without keys, and this one has some");
-        return Ok(Some(Arc::new(KeyRing::first(keys)?)));
+        return Ok(Some(Arc::new(KeyRing::first(&keys)?)));
     }
     anyhow::ensure!(
         options.trust_anyone || options.simulation.simulate.is_some(),

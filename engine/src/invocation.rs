@@ -25,7 +25,7 @@ pub enum Ending {
     Cancelled,
     /// Never sent, because the error threshold was crossed.
     Terminated,
-    /// The node refused it: late, misaddressed or not allowed there. No error (SSM).
+    /// The node refused it: late or not allowed there. No error (SSM).
     Undeliverable,
 }
 

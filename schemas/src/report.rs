@@ -148,7 +148,7 @@ pub enum Outcome {
     TimedOut,
     /// Stopped on request.
     Cancelled,
-    /// Refused before it started: late, misaddressed or not allowed on this node.
+    /// Refused before it started: late or not allowed on this node.
     Refused,
     /// Not run because an earlier step ended the document, or the platform does not match.
     Skipped,

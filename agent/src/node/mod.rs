@@ -14,7 +14,6 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use patchwave_schemas::command::{CancelInvocation, RunInvocation};
 use patchwave_schemas::envelope::{CloudEvent, DecodeError, Head, Message};
-use patchwave_schemas::report::{InvocationFinished, Outcome};
 use patchwave_schemas::{CommandId, NodeId};
 
 use crate::execute::{Job, RebootPoint};
@@ -169,7 +168,15 @@ impl NodeCore {
     fn received(&mut self, invocation: RunInvocation, now: Timestamp) -> Result<Vec<Effect>, JournalError> {
         let command = invocation.command_id;
         if invocation.node_id != self.node_id {
-            return Ok(vec![self.refuse_misaddressed(command, invocation.node_id, now)]);
+            // Not answered, as what nobody signed is not: a node speaks for itself alone, and whoever
+            // brings it other nodes' commands would have it report without end.
+            tracing::warn!(
+                node.id = %self.node_id,
+                command.id = %command,
+                message.node_id = %invocation.node_id,
+                "dropped another node's command"
+            );
+            return Ok(Vec::new());
         }
         let refusal = self.policy.refusal(&invocation).or_else(|| {
             (self.queue.len() >= QUEUE_MAX).then(|| format!("{QUEUE_MAX} commands are waiting on this node already"))
@@ -230,22 +237,6 @@ impl NodeCore {
             }
             _ => Ok(Vec::new()),
         }
-    }
-
-    /// Refuses for another node, without a trace: the journal is about this one.
-    fn refuse_misaddressed(&self, command: CommandId, addressed: NodeId, now: Timestamp) -> Effect {
-        let reason = format!("addressed to {addressed}, but delivered to {}", self.node_id);
-        tracing::warn!(node.id = %self.node_id, command.id = %command, message.node_id = %addressed, "refused another node's command");
-        let end = InvocationFinished {
-            command_id: command,
-            node_id: addressed,
-            outcome: Outcome::Refused,
-            reason,
-            started_at: now,
-            finished_at: now,
-            steps: Vec::new(),
-        };
-        Effect::Report(Report::ended(&self.node_id, &end))
     }
 
     /// The step of a command's run. What cannot happen changes nothing and is logged as our mistake.

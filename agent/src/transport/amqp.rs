@@ -19,7 +19,7 @@ use lapin::options::{
 };
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{BasicProperties, Channel, Confirmation, ConnectionProperties, Consumer, ConsumerDelegate};
 use patchwave_schemas::NodeId;
 use patchwave_schemas::envelope::CONTENT_TYPE;
@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::https::is_loopback;
 use super::{Attached, Connection, Incoming, Link, Proofs, Ticket, Transport, TransportError};
 use crate::report::Report;
 
@@ -73,6 +74,12 @@ impl AmqpTransport {
             url.parse().map_err(|reason: String| TransportError::Url { url: without_password(url), reason })?;
         uri.query.frame_max.get_or_insert(FRAME_BYTES_MAX);
         Ok(Self { uri, name: name.into(), shared_queue, login: None, ca_cert: None })
+    }
+
+    /// Whether nobody on the way hears what is said: by TLS, or because it does not leave this machine.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.uri.scheme == AMQPScheme::AMQPS || is_loopback(&self.uri.authority.host)
     }
 
     /// Logs in as a registered node, with a proof that is made anew for each connection.

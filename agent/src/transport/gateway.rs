@@ -15,13 +15,11 @@ use futures_util::future::try_join_all;
 use patchwave_schemas::NodeId;
 use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, Response, StatusCode, Url};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::https::{beginning, client, failed};
 use super::{Attached, Connection, Incoming, Link, Proofs, Ticket, Transport, TransportError};
 use crate::report::Report;
 
@@ -35,17 +33,12 @@ const COMMAND_BYTES_MAX: usize = 16 << 20;
 const POST_REPORTS_MAX: usize = 256;
 const POST_BYTES_MAX: usize = 1 << 20;
 
-/// How long a connection may take to be made.
-const CONNECT_WITHIN: Duration = Duration::from_secs(15);
-
-/// The longest silence of a stream: three of the gateway's signs of life.
-const SILENCE_MAX: Duration = Duration::from_secs(75);
+/// Bytes of a refusal that are read, and for how long: no more than the log is to show.
+const REFUSAL_BYTES_MAX: usize = 4 * 1024;
+const REFUSAL_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the answer to reports may take. The gateway waits up to half a minute for its bus.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-
-/// How long a connection without a request is kept: for a run's few reports, not for heartbeats.
-const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// A gateway's address, and who its nodes are.
 pub struct GatewayTransport {
@@ -65,70 +58,6 @@ impl GatewayTransport {
         let (server, client) = client(server, ca_cert)?;
         Ok(Self { server, client, proofs })
     }
-}
-
-/// A server's address and a client of it; what [`GatewayTransport::new`] says holds here, too.
-pub(crate) fn client(server: &str, ca_cert: Option<&Path>) -> Result<(Url, Client), TransportError> {
-    let refused = |reason: &str| TransportError::Server { url: server.to_owned(), reason: reason.to_owned() };
-    let url: Url = server.parse().map_err(|_| refused("not a URL"))?;
-    match (url.scheme(), url.host()) {
-        ("https", Some(_)) => {}
-        ("http", Some(host)) if is_loopback(&host.to_string()) => {}
-        ("http", _) => return Err(refused("without TLS anybody on the way could be this node for some minutes")),
-        _ => return Err(refused("not a URL of HTTPS")),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(TransportError::Server {
-            url: "***".to_owned(),
-            reason: "user and password have no place in it".to_owned(),
-        });
-    }
-    let client = Client::builder()
-        .tls_backend_preconfigured(tls(ca_cert)?)
-        .http1_only()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_WITHIN)
-        .read_timeout(SILENCE_MAX)
-        .pool_idle_timeout(IDLE_MAX)
-        .user_agent(concat!("patchwave-agent/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(failed("prepare HTTPS"))?;
-    Ok((url, client))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn tls(ca_cert: Option<&Path>) -> Result<ClientConfig, TransportError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = ca_cert {
-        let bad = |reason: String| TransportError::Certificates { path: path.display().to_string(), reason };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-            roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-        }
-        if roots.is_empty() {
-            return Err(bad("no certificate in it".to_owned()));
-        }
-    } else {
-        // What cannot be read is not trusted; without any, every connection says so.
-        let (_added, _ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(failed("prepare TLS"))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn failed<E>(attempted: impl Into<String>) -> impl FnOnce(E) -> TransportError
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    let attempted = attempted.into();
-    move |source| TransportError::Link { attempted, source: Box::new(source) }
 }
 
 #[async_trait]
@@ -240,7 +169,7 @@ async fn accepted(attempted: &str, answer: Response) -> Result<Response, Transpo
         return Ok(answer);
     }
     // For the log of this node's operator; an answer need not come from a gateway of ours.
-    let text = answer.text().await.unwrap_or_default();
+    let text = beginning(answer, REFUSAL_BYTES_MAX, REFUSAL_WITHIN).await;
     let text: String = text.chars().take(300).filter(|c| !c.is_control()).collect();
     Err(TransportError::Link { attempted: attempted.to_owned(), source: format!("{status}: {text}").into() })
 }

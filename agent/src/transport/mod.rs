@@ -20,6 +20,7 @@ use crate::report::Report;
 
 pub mod amqp;
 pub mod gateway;
+pub(crate) mod https;
 pub mod memory;
 
 /// Makes a node's login proof, anew for each connection or request.

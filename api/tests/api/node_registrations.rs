@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use patchwave_schemas::NodeId;
 use patchwave_schemas::proof::{login_proof, login_text, rebind_text};
+use patchwave_schemas::registration::{LISTED_KEYS_MAX, VerificationKeys};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
@@ -136,4 +137,23 @@ async fn a_rebind_proof_is_good_for_its_key_and_fingerprint_and_minutes() {
     assert_eq!(of_node.len(), 2, "{of_node:?}");
     assert!(of_node.contains(&expected("RegisterManagedInstance", &first.0, "v1:a")), "{of_node:?}");
     assert!(of_node.contains(&expected("RebindManagedInstance", &second.0, "v1:b")), "{of_node:?}");
+}
+
+#[tokio::test]
+async fn whoever_asks_is_shown_the_keys_that_nodes_need_and_not_all_there_ever_were() {
+    let api = Harness::new().await;
+    for _ in 0..70 {
+        let input = json!({ "SignsAfterSeconds": 0, "RetiresAfterSeconds": 0 });
+        api.ok("Patchwave.RotateSigningKey", input).await;
+    }
+    let signs = api.pages("Patchwave.ListSigningKeys", json!({}), 50, "SigningKeys").await.concat();
+    let signs: Vec<_> = signs.iter().filter(|key| key["State"] == "Signing").collect();
+    let request = Request::get("/node/v1/keys").header("host", "localhost").body(Body::empty());
+    let (status, body) = api.send(request.expect("a request")).await;
+    assert_eq!(status, StatusCode::OK);
+    let listed: VerificationKeys = serde_json::from_slice(&body).expect("a list of keys");
+    let listed = listed.verification_keys;
+    assert_eq!(listed.len(), LISTED_KEYS_MAX);
+    let last = listed.last().expect("there are some");
+    assert!(last.valid && signs.len() == 1 && signs[0]["KeyId"] == json!(last.key_id), "{last:?}");
 }

@@ -45,7 +45,7 @@ pub struct ConfigArgs {
     /// Users of the broker that may speak for any node besides its own, several with commas [default: none]
     #[arg(long, value_name = "USERS", env = "PATCHWAVE_TRUSTED_BUS_USERS", hide_env_values = true)]
     pub trusted_bus_users: Option<String>,
-    /// The broker as nodes reach it, amqp[s]://host:port/vhost without a user [default: nodes use the gateway]
+    /// The broker as nodes reach it, amqps://host:port/vhost without a user [default: nodes use the gateway]
     #[arg(long, value_name = "URL", env = "PATCHWAVE_NODE_BUS", hide_env_values = true)]
     pub node_bus: Option<String>,
     /// Where RabbitMQ asks whether a node may log in and what it may do, for the role that serves the API

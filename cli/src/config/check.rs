@@ -171,7 +171,16 @@ fn node_bus(effective: &Effective) -> Result<Option<String>, Fault> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(fault("names a user"));
     }
+    // Agents refuse it, too: what they log in with would be good for some minutes in any other hands.
+    if url.scheme() == "amqp" && !url.host_str().is_some_and(is_this_machine) {
+        return Err(fault("without TLS anybody on the way could be a node"));
+    }
     Ok(Some(value.to_owned()))
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn log(effective: &Effective) -> Result<String, Fault> {

@@ -189,7 +189,9 @@ impl Setting {
             Self::AccountId => "12 digits",
             Self::Bus => "`embedded` or `amqp[s]://user:password@host:port/vhost`",
             Self::TrustedBusUsers => "names of users of the broker, several with commas",
-            Self::NodeBus => "`amqp[s]://host:port/vhost` without a user, or nothing for the gateway",
+            Self::NodeBus => {
+                "`amqps://host:port/vhost` without a user (`amqp://` on this machine), or nothing for the gateway"
+            }
             Self::BrokerAuthListen => "an address and port such as `127.0.0.1:8082`, or nothing",
             Self::BrokerAuthSecretFile => "a file with a secret of at least 32 of a-z A-Z 0-9 - _",
             Self::Store => "`sqlite://path` or `postgres://user:password@host:port/database`",

@@ -74,6 +74,14 @@ fn a_syntax_error_names_the_line_without_showing_it() {
 }
 
 #[test]
+fn nodes_reach_the_broker_by_tls_or_on_this_machine() {
+    for url in ["amqps://broker.internal/%2f", "amqp://127.0.0.1:5672/%2f", "amqp://localhost/", "amqp://[::1]/"] {
+        let config = Config::load(&sources(&[(Setting::NodeBus, url)], ""), Role::All).expect(url);
+        assert_eq!(config.node_bus.as_deref(), Some(url));
+    }
+}
+
+#[test]
 fn wrong_urls_say_what_is_missing() {
     for (setting, value, reason) in [
         (Setting::Bus, "rabbit", "no scheme"),
@@ -92,6 +100,9 @@ fn wrong_urls_say_what_is_missing() {
         (Setting::TlsCert, "cert.pem", "no key"),
         (Setting::TlsKey, "key.pem", "no certificate"),
         (Setting::AccountId, "123", "not an account id"),
+        (Setting::NodeBus, "amqp://broker.internal:5672/%2f", "without TLS"),
+        (Setting::NodeBus, "amqps://node@broker.internal/%2f", "names a user"),
+        (Setting::NodeBus, "https://broker.internal", "not a broker's URL"),
     ] {
         let found = faults(&[(setting, value)], "", Role::All);
         assert_eq!(found.len(), 1, "{found:#?}");

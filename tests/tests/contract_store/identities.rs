@@ -204,8 +204,9 @@ async fn a_deregistered_nodes_commands_are_called_back(place: Place) {
 /// A registration of key `to` that keeps `node`'s id, proved with key `from`.
 fn moved(activation: Uuid, node: &NodeId, from: u8, to: u8, now: i64) -> Registration {
     let new = registration(activation, to);
-    let text = rebind_text(node, now, &new.public_key, &new.fingerprint);
-    let proof = login_proof(now, &URL_SAFE_NO_PAD.encode(key_pair(from).sign(&text)));
+    let seconds = at(now).as_second();
+    let text = rebind_text(node, seconds, &new.public_key, &new.fingerprint);
+    let proof = login_proof(seconds, &URL_SAFE_NO_PAD.encode(key_pair(from).sign(&text)));
     Registration { rebind: Some(Rebind { node_id: node.clone(), proof }), ..new }
 }
 
@@ -225,7 +226,8 @@ async fn a_node_keeps_its_id_on_another_machine_only_with_proof_and_activation(p
     assert!(tx.set_iam_role(&id, "another").await.unwrap());
     tx.commit().await.unwrap();
 
-    let login = login_proof(2, &URL_SAFE_NO_PAD.encode(key_pair(1).sign(&login_text(&id, 2))));
+    let seconds = at(2).as_second();
+    let login = login_proof(seconds, &URL_SAFE_NO_PAD.encode(key_pair(1).sign(&login_text(&id, seconds))));
     let with_login =
         Registration { rebind: Some(Rebind { node_id: id.clone(), proof: login }), ..registration(second, 2) };
     let other_key = Registration { rebind: moved(second, &id, 1, 2, 2).rebind, ..registration(second, 3) };

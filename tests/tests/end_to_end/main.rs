@@ -9,6 +9,7 @@ mod gateway;
 mod hostile_broker;
 mod in_process;
 mod offline;
+mod rebound;
 mod registered;
 mod rollouts;
 mod this_machine;
