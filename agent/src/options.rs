@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use patchwave_agent::simulate::SimulationOptions;
 use patchwave_schemas::NodeId;
@@ -97,16 +98,10 @@ pub(crate) struct Register {
     #[arg(long, value_name = "ID")]
     pub(crate) activation_id: String,
     /// Code of the activation; other users of this machine may see it among the processes
-    #[arg(
-        long,
-        env = "PATCHWAVE_AGENT_ACTIVATION_CODE",
-        hide_env_values = true,
-        value_name = "CODE",
-        required_unless_present = "activation_code_file"
-    )]
+    #[arg(long, env = "PATCHWAVE_AGENT_ACTIVATION_CODE", hide_env_values = true, value_name = "CODE")]
     pub(crate) activation_code: Option<String>,
     /// File with the code of the activation; `-` is standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "activation_code")]
+    #[arg(long, value_name = "FILE", conflicts_with = "activation_code", required_unless_present = "activation_code")]
     pub(crate) activation_code_file: Option<PathBuf>,
     /// Keep the id of the node that registered here before, on a machine that has changed
     #[arg(long)]
@@ -124,11 +119,13 @@ impl Register {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(crate) fn code(&self) -> std::io::Result<String> {
+    pub(crate) fn code(&self) -> anyhow::Result<String> {
         let text = match (&self.activation_code, &self.activation_code_file) {
             (Some(code), _) => code.clone(),
-            (None, Some(path)) if path.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())?,
-            (None, Some(path)) => std::fs::read_to_string(path)?,
+            (None, Some(path)) if path.as_os_str() == "-" => {
+                std::io::read_to_string(std::io::stdin()).context("standard input")?
+            }
+            (None, Some(path)) => std::fs::read_to_string(path).with_context(|| path.display().to_string())?,
             (None, None) => String::new(),
         };
         Ok(text.trim().to_owned())

@@ -119,6 +119,9 @@ impl ClientError {
             }
             Self::Unreachable { .. } => Some("check --endpoint, and that the server is not overloaded"),
             Self::NotTheApi { .. } => Some("check --endpoint: another program may listen there"),
+            Self::Refused { code, message, .. } if code == "ValidationException" && message.contains("^mw-") => {
+                Some("windows go by their ids: list them with `patchwave window list`")
+            }
             Self::Refused { operation, code, .. } => hint_for(operation, code),
             Self::Endpoint { .. } | Self::EndlessPages { .. } => None,
         }
@@ -143,12 +146,16 @@ fn hint_for(operation: &str, code: &str) -> Option<&'static str> {
         "InvalidInstanceId" => "list the nodes with `patchwave node list`",
         "InvalidCommandId" => "list the commands with `patchwave command list`",
         "InvalidDocument" => "list the documents with `patchwave document list`",
+        "ResourceInUseException" if operation.contains("AccessKey") => {
+            "make another admin's key first: `patchwave access-key create --role admin`"
+        }
         "ResourceInUseException" => {
             "take it out of use first: `patchwave patch-group deregister`, `patchwave baseline default`"
         }
         "MissingAuthenticationTokenException" => {
             "give an access key: PATCHWAVE_ACCESS_KEY_ID and PATCHWAVE_SECRET_ACCESS_KEY, or the file \
-             ~/.config/patchwave/credentials; the server made the first one at its first start"
+             ~/.config/patchwave/credentials; the server printed the first one at its first start, and may have left \
+             it in its data directory: name that with --data-dir or PATCHWAVE_DATA_DIR"
         }
         "UnrecognizedClientException" => {
             "the server does not know this access key, or it is disabled: see `patchwave access-key list`"

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
+use std::path::Path;
 
 use clap::{ArgMatches, Args, Subcommand};
 use patchwave_api::access_keys::{NewAccessKey, create_offline as make_offline};
@@ -137,6 +138,12 @@ pub(super) async fn create_offline(
         return Err(Failure::usage("--tag limits the key to some nodes, which an admin cannot be").into());
     }
     let config = server::load(global, matches)?;
+    // A server makes its database; here that would be another control plane's.
+    if let Some(path) = config.store.as_str().strip_prefix("sqlite://").filter(|path| !Path::new(path).exists()) {
+        return Err(Failure::usage(format!("there is no database at {path}"))
+            .with_hint("give the server's --data-dir or --store")
+            .into());
+    }
     let store = roles::open_store(&config).await?;
     let master_key = roles::open_master_key(&config.master_key_file, &store).await?;
     let new = NewAccessKey { role, policy, description: args.rights.description.clone(), credentials: None };

@@ -77,7 +77,7 @@ pub(super) async fn run(command: ActivationCommand, cx: &Context) -> anyhow::Res
                     format!("{} of {}", table::text(&row["RegistrationsCount"]), table::text(&row["RegistrationLimit"]))
                 }),
                 table::member("EXPIRED", "Expired"),
-                table::member("EXPIRES", "ExpirationDate"),
+                table::ago("EXPIRES", "ExpirationDate"),
                 table::member("DESCRIPTION", "Description"),
             ];
             Ok(cx.output.either(&answer, || table::rows(&columns, elements(&answer, list)))?)

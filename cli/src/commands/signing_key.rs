@@ -37,17 +37,26 @@ pub(super) async fn run(command: SigningKeyCommand, cx: &Context) -> anyhow::Res
             let columns = [
                 table::member("ID", "KeyId"),
                 table::member("STATE", "State"),
-                table::member("SIGNS FROM", "SignsFrom"),
-                table::member("RETIRES", "RetiresAt"),
+                table::ago("SIGNS FROM", "SignsFrom"),
+                table::ago("RETIRES", "RetiresAt"),
                 table::member("ENDORSED BY", "EndorsedBy"),
             ];
-            Ok(cx.output.either(&answer, || table::rows(&columns, elements(&answer, list)))?)
+            cx.output.either(&answer, || table::rows(&columns, elements(&answer, list)))?;
+            if elements(&answer, list).next().is_none() {
+                cx.output.note("the first key is made when the first node registers or the first command is sent");
+            }
+            Ok(())
         }
         SigningKeyCommand::Rotate { signs_after, retires_after } => {
             let request =
                 Request::new().set("SignsAfterSeconds", signs_after).set("RetiresAfterSeconds", retires_after).done();
             let answer = cx.client.patchwave("RotateSigningKey", &request).await?;
-            Ok(cx.output.either(&answer, || table::text(&answer["KeyId"]))?)
+            cx.output.either(&answer, || table::text(&answer["KeyId"]))?;
+            cx.output.note(&format!(
+                "it signs in {} s, and {} s later nothing that older keys signed is taken any more",
+                signs_after, retires_after
+            ));
+            Ok(())
         }
         SigningKeyCommand::Retire { key } => {
             let answer = cx.client.patchwave("RetireSigningKey", &json!({"KeyId": key})).await?;

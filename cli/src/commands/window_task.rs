@@ -4,9 +4,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::pairs::{Pair, parameters, parse_pair};
+use super::pairs::{Pair, key_values, parameters, parse_pair};
 use super::request::Request;
-use super::targets::TargetArgs;
 use super::window::{elements, id};
 use crate::table;
 
@@ -86,8 +85,9 @@ pub struct AddArgs {
     /// A target registered with the window, by its id; repeatable
     #[arg(long = "window-target", value_name = "TARGET", help_heading = "Which nodes")]
     window_targets: Vec<String>,
-    #[command(flatten)]
-    targets: TargetArgs,
+    /// A node by its id, without a registered target; several with commas; repeatable
+    #[arg(long = "node", value_name = "NODE", value_delimiter = ',', help_heading = "Which nodes")]
+    nodes: Vec<String>,
 }
 
 pub(super) async fn run(command: WindowTaskCommand, cx: &Context) -> anyhow::Result<()> {
@@ -103,12 +103,9 @@ pub(super) async fn run(command: WindowTaskCommand, cx: &Context) -> anyhow::Res
 }
 
 async fn add(args: AddArgs, cx: &Context) -> anyhow::Result<()> {
-    let mut targets = args.targets.targets();
-    if let Value::Array(list) = &mut targets
-        && !args.window_targets.is_empty()
-    {
-        list.push(json!({"Key": "WindowTargetIds", "Values": args.window_targets}));
-    }
+    // A task names nothing else, as in SSM: tags and groups are registered with the window first.
+    let named = [("InstanceIds".to_owned(), args.nodes), ("WindowTargetIds".to_owned(), args.window_targets)];
+    let targets = key_values(named.into_iter().filter(|(_, values)| !values.is_empty()));
     let run_command = Request::new()
         .unless_empty("Parameters", parameters(&args.parameters))
         .maybe("DocumentVersion", args.document_version)

@@ -70,7 +70,7 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
             output.line("\nTry next: `patchwave demo --keep`, then from another terminal `patchwave node list`, `patchwave window create --help`.")?;
         }
         if told.is_ok() && options.keep {
-            output.note(&format!("\nkept running; in another terminal: export PATCHWAVE_ENDPOINT=http://{address}"));
+            output.note(&format!("\nkept running; in another terminal:\nexport PATCHWAVE_ENDPOINT=http://{address}"));
             if let Some(key) = &key {
                 let secret = key.secret_access_key.reveal();
                 output.note(&format!(
