@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use patchwave_engine::access::Role;
 use patchwave_platform::store::baselines::predefined_id;
+use patchwave_platform::store::invocations::NewInvocation;
 use patchwave_schemas::CommandId;
 use patchwave_schemas::baseline::{ComplianceLevel, PatchRecord, PatchState};
 use patchwave_schemas::command::PatchOperation;
@@ -67,7 +68,10 @@ async fn fleet() -> Fleet {
     };
     let mut tx = api.store.begin().await.expect("a transaction");
     tx.put_patch_reports(std::slice::from_ref(&report)).await.expect("stored");
-    tx.note_patches(&[report]).await.expect("noted");
+    let baseline_key = Some(format!("{baseline}/web"));
+    let asked = NewInvocation { node_id: report.node_id.clone(), ordinal: 0, baseline_key };
+    tx.add_invocations(report.command_id, &[asked]).await.expect("asked for");
+    tx.note_patches(&[report], Timestamp::now()).await.expect("noted");
     tx.commit().await.expect("a commit");
     let item = json!({ "TypeName": "Custom:Ware", "SchemaVersion": "1.0", "CaptureTime": "2026-04-07T14:29:00Z",
         "Content": [{ "secretware": "secretware" }] });
