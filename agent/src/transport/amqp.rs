@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
+use futures_util::stream::StreamExt as _;
 use lapin::message::DeliveryResult;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
@@ -20,7 +21,7 @@ use lapin::options::{
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
 use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{BasicProperties, Channel, Confirmation, ConnectionProperties, Consumer, ConsumerDelegate};
+use lapin::{BasicProperties, Channel, Confirmation, ConnectionProperties, Consumer, ConsumerDelegate, Event};
 use patchwave_schemas::NodeId;
 use patchwave_schemas::envelope::CONTENT_TYPE;
 use patchwave_schemas::topology::{HOST_QUEUE_PREFIX, REPORTS_EXCHANGE, node_queue};
@@ -145,6 +146,7 @@ impl Transport for AmqpTransport {
             .map_err(failed("switch publisher confirms on"))?;
         let (sender, incoming) = mpsc::unbounded_channel();
         let lost = CancellationToken::new();
+        watch(&connection, lost.clone());
         let link = AmqpLink {
             connection,
             publisher,
@@ -158,6 +160,20 @@ impl Transport for AmqpTransport {
         };
         Ok(Connection { incoming, lost, link: Arc::new(link) })
     }
+}
+
+/// Cancels `lost` once the connection has ended.
+///
+/// Consumers hear of a socket that breaks, but not of a broker that says goodbye, because it is
+/// stopped or has the node disconnected: lapin takes their delegates away before.
+fn watch(connection: &lapin::Connection, lost: CancellationToken) {
+    let mut events = Box::pin(connection.events_listener());
+    tokio::spawn(async move {
+        let ended = async { while !matches!(events.next().await, None | Some(Event::Error(_))) {} };
+        if lost.run_until_cancelled(ended).await.is_some() {
+            lost.cancel();
+        }
+    });
 }
 
 struct AmqpLink {
@@ -346,6 +362,13 @@ impl AmqpLink {
         operation: impl Future<Output = Result<T, TransportError>> + Send,
     ) -> Result<T, TransportError> {
         self.lost.run_until_cancelled(operation).await.unwrap_or(Err(TransportError::Closed))
+    }
+}
+
+impl Drop for AmqpLink {
+    fn drop(&mut self) {
+        // Whoever watches the connection has nothing left to say.
+        self.lost.cancel();
     }
 }
 
