@@ -13,8 +13,10 @@ mod bare;
 mod cases;
 mod figures;
 mod fleet;
+mod lone_nodes;
 mod program;
 mod read;
+mod reconnect;
 mod signed;
 
 use figures::{Figures, say};
@@ -31,6 +33,12 @@ struct Options {
     /// Repeats of each measurement, 1 to 9 [default: 3, with --quick 1]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=9))]
     repeats: Option<u8>,
+    /// Nodes of the case `reconnect` [default: 5000, with --quick 500]
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// Seconds that the broker of the case `reconnect` is away [default: 30]
+    #[arg(long, default_value_t = 30)]
+    away: u64,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -58,6 +66,8 @@ enum Case {
     Signed,
     /// Pages of a listing of 100,000 nodes
     Read,
+    /// 5,000 registered agents whose broker restarts
+    Reconnect,
 }
 
 /// Parts that run in a process of their own.
@@ -75,6 +85,16 @@ enum Part {
         #[arg(long)]
         shared: bool,
     },
+    /// Registered nodes, each with a connection of its own
+    #[command(hide = true)]
+    LoneNodes {
+        #[arg(long)]
+        url: String,
+        #[arg(long)]
+        nodes: std::path::PathBuf,
+        #[arg(long)]
+        verification_key: String,
+    },
     /// One scan of this machine
     #[command(hide = true)]
     ScanOnce,
@@ -84,7 +104,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("PATCHWAVE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,lapin=off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
     let outcome = match &options.part {
         Some(Part::ScanOnce) => alone::scan_once().map(|peak| {
             let _ = std::io::Write::write_all(&mut std::io::stdout(), peak.as_bytes());
@@ -105,6 +125,9 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> anyhow::Result<()> {
     if let Some(Part::Echo { url, tag, nodes, shared }) = &options.part {
         return bare::echo(url, tag, *nodes, *shared).await;
+    }
+    if let Some(Part::LoneNodes { url, nodes, verification_key }) = &options.part {
+        return lone_nodes::run(url, nodes, verification_key).await;
     }
     let repeats = usize::from(options.repeats.unwrap_or(if options.quick { 1 } else { 3 }));
     let wanted = |case| options.only.is_empty() || options.only.contains(&case);
@@ -138,6 +161,10 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
     if wanted(Case::Read) && (!options.quick || !options.only.is_empty()) {
         read::pages(&mut figures, 100_000, repeats).await?;
+    }
+    if wanted(Case::Reconnect) {
+        let nodes = options.nodes.unwrap_or(if options.quick { 500 } else { 5_000 });
+        reconnect::storm(&mut figures, nodes, std::time::Duration::from_secs(options.away), repeats).await?;
     }
     figures.finish()
 }
