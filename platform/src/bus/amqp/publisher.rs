@@ -215,11 +215,11 @@ impl Publisher {
                 let confirms = timeout(CONFIRM_PATIENCE, try_join_all(calls)).await.map_err(Failure::slow)??;
                 pending.extend(group.iter().copied().zip(confirms));
                 while pending.len() + GROUP > WINDOW {
-                    settle_first(&mut pending, &mut confirmed, &mut returned, &mut refused).await?;
+                    settle_first(messages, &mut pending, &mut confirmed, &mut returned, &mut refused).await?;
                 }
             }
             while !pending.is_empty() {
-                settle_first(&mut pending, &mut confirmed, &mut returned, &mut refused).await?;
+                settle_first(messages, &mut pending, &mut confirmed, &mut returned, &mut refused).await?;
             }
             Ok::<(), Failure>(())
         }
@@ -283,6 +283,7 @@ async fn publish_one(channel: &Channel, message: &Publication<'_>) -> Result<Pub
 }
 
 async fn settle_first(
+    messages: &[Publication<'_>],
     pending: &mut VecDeque<(usize, PublisherConfirm)>,
     confirmed: &mut Vec<usize>,
     returned: &mut Returned,
@@ -292,6 +293,9 @@ async fn settle_first(
     let confirmation = timeout(CONFIRM_PATIENCE, confirm).await.map_err(Failure::slow)??;
     match &confirmation {
         Confirmation::Ack(_) => confirmed.push(index),
+        // Its queue takes no more, as its node may have told the broker: that is no reason to hold up
+        // the others. As for a lost link, the command counts as taken, and is sent again.
+        Confirmation::Nack(_) if messages[index].delivers_to_node() => confirmed.push(index),
         Confirmation::Nack(_) | Confirmation::NotRequested => *refused += 1,
     }
     if let Some(message) = confirmation.take_message() {
