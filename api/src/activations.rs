@@ -10,7 +10,7 @@ use patchwave_engine::registration::{Allowance, LASTS_DEFAULT, LASTS_MAX, LIMIT_
 use patchwave_platform::Class;
 use patchwave_platform::registration::{code_mac, deregister};
 use patchwave_platform::store::activations::Activation;
-use patchwave_platform::{outbox, secrets};
+use patchwave_platform::{cut_off, outbox, secrets};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -151,7 +151,7 @@ pub(crate) async fn delete(api: &Api, request: &Request) -> Result<Value, Error>
 }
 
 /// DeregisterManagedInstance: from the commit on nothing that the node says changes anything, and
-/// nobody speaks to it.
+/// nobody speaks to it. Its connection is closed before this answers, or later by the sweep.
 pub(crate) async fn deregister_node(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
     let text = required("instanceId", input.instance_id)?;
@@ -163,6 +163,7 @@ pub(crate) async fn deregister_node(api: &Api, request: &Request) -> Result<Valu
     };
     tx.commit().await?;
     api.cut_off(&node);
+    cut_off::at_once(&api.store, api.bus.as_ref(), &node, now).await;
     outbox::flush(&api.store, api.bus.as_ref(), &messages).await;
     Ok(json!({}))
 }

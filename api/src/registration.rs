@@ -13,12 +13,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
-use patchwave_platform::Class;
 use patchwave_platform::audit::{Entry, Outcome};
 use patchwave_platform::registration::{Kind, RegistrationError, check_code, register};
 use patchwave_platform::signing::verification_keys;
 use patchwave_platform::store;
 use patchwave_platform::telemetry::error_chain;
+use patchwave_platform::{Class, cut_off};
 use patchwave_schemas::registration::{Registered, Registration, RegistrationRefused, VerificationKeys};
 use serde_json::json;
 
@@ -72,6 +72,8 @@ async fn register_node(
     if outcome.kind == Kind::Rebound {
         // The machine that it was has another key.
         api.cut_off(&identity.node_id);
+        // Before the new one hears of it, and so before it connects.
+        cut_off::at_once(&api.store, api.bus.as_ref(), &identity.node_id, now).await;
     }
     let keys = listed_keys(&api, now).await?;
     Ok(Json(Registered {

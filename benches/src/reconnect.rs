@@ -229,7 +229,7 @@ async fn register_all(store: &Store, master_key: &Path, nodes: usize, list: &Pat
                 agent_version: "0.1.0".to_owned(),
                 rebind: None,
             };
-            ids.push(register(&mut tx, &master, &registration, false, now).await?.identity.node_id);
+            ids.push(register(&mut tx, &master, &registration, now).await?.identity.node_id);
         }
         tx.commit().await?;
     }

@@ -15,7 +15,7 @@ use patchwave_api::gateway::{Gateway, STREAMS_MAX};
 use patchwave_api::{Api, ServeError, Serving, Tls};
 use patchwave_platform::artifacts::Artifacts;
 use patchwave_platform::bus::Bus;
-use patchwave_platform::bus::amqp::AmqpBus;
+use patchwave_platform::bus::amqp::{AmqpBus, Management};
 use patchwave_platform::bus::embedded::EmbeddedBus;
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::signing::Signer;
@@ -85,7 +85,13 @@ impl Platform {
             (Arc::clone(&bus) as Arc<dyn Bus>, Some(bus))
         } else {
             let bus = AmqpBus::connect(config.bus.as_str(), role).await?;
-            (Arc::new(bus.trusting(config.trusted_bus_users.clone())), None)
+            let management = config.bus_management.as_ref().map(|url| Management::new(url.as_str())).transpose()?;
+            if management.is_none() && config.node_bus.is_some() {
+                warn!(
+                    "no bus_management: a node that is cut off stays connected, unheard, until its connection is lost"
+                );
+            }
+            (Arc::new(bus.trusting(config.trusted_bus_users.clone()).managed_by(management)), None)
         };
         let topics: Arc<dyn Topics> = if config.topics.is_embedded() {
             Arc::new(EmbeddedTopics::new())

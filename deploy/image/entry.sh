@@ -4,7 +4,7 @@
 # compose file nor in what `docker inspect` shows.
 set -eu
 
-for name in PATCHWAVE_BUS PATCHWAVE_STORE PATCHWAVE_TOPICS PATCHWAVE_AGENT_BUS; do
+for name in PATCHWAVE_BUS PATCHWAVE_BUS_MANAGEMENT PATCHWAVE_STORE PATCHWAVE_TOPICS PATCHWAVE_AGENT_BUS; do
     eval "file=\${${name}_FILE:-}"
     [ -n "$file" ] || continue
     if [ ! -r "$file" ]; then

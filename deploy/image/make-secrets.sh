@@ -37,6 +37,7 @@ rabbitmq_hash() {
 }
 
 server_bus=$(draw)
+management=$(draw)
 simulator_bus=$(draw)
 broker_auth=$(draw)
 database=$(draw)
@@ -48,21 +49,33 @@ topics=$(draw)
 # control plane trusts it to speak for the nodes that it makes up. Real nodes are no users here: the
 # broker asks the control plane about them.
 # `monitoring` lets the control plane ask for the broker's file limit, and change nothing.
+# `disconnector` closes connections of nodes that were cut off, which takes an administrator of the
+# broker, and deletes their queues; the control plane alone has its password, and never over AMQP.
+# The policy bounds what a node's queues hold, whatever the node declares them as: a queue that nobody
+# reads is gone after five minutes, and what is too much for one is dropped and sent again.
 write broker/definitions.json <<END
 {
   "vhosts": [{ "name": "/" }],
   "users": [
     { "name": "patchwave", "password_hash": "$(rabbitmq_hash "$server_bus")",
       "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": ["monitoring"] },
+    { "name": "disconnector", "password_hash": "$(rabbitmq_hash "$management")",
+      "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": ["administrator"] },
     { "name": "simulator", "password_hash": "$(rabbitmq_hash "$simulator_bus")",
       "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": [] }
   ],
   "permissions": [
     { "user": "patchwave", "vhost": "/",
       "configure": "^patchwave\\\\.", "write": "^(patchwave\\\\..*|amq\\\\.default)\$", "read": "^patchwave\\\\." },
+    { "user": "disconnector", "vhost": "/",
+      "configure": "^patchwave\\\\.node\\\\.", "write": "^\$", "read": "^\$" },
     { "user": "simulator", "vhost": "/",
       "configure": "^patchwave\\\\.(node|host)\\\\.", "write": "^patchwave\\\\.reports\$",
       "read": "^patchwave\\\\.(node|host)\\\\." }
+  ],
+  "policies": [
+    { "vhost": "/", "name": "nodes", "pattern": "^patchwave\\\\.node\\\\.", "apply-to": "queues", "priority": 0,
+      "definition": { "expires": 300000, "max-length": 1000, "max-length-bytes": 67108864, "overflow": "drop-head" } }
   ]
 }
 END
@@ -86,6 +99,7 @@ END
 printf %s "$topics" | write topics/password
 
 printf 'amqp://patchwave:%s@rabbitmq:5672/%%2f' "$server_bus" | write server/bus
+printf 'http://disconnector:%s@rabbitmq:15672' "$management" | write server/bus-management
 printf 'postgres://patchwave:%s@postgres:5432/patchwave' "$database" | write server/store
 printf 'redis://patchwave:%s@redis:6379/0' "$topics" | write server/topics
 printf 'amqp://simulator:%s@rabbitmq:5672/%%2f' "$simulator_bus" | write agent/bus

@@ -162,6 +162,10 @@ pub async fn register(
         Some(rebind) => (rebound(tx, registration, rebind, &activation, now).await?, Kind::Rebound),
     };
     tx.put_identity(&identity).await?;
+    if kind == Kind::Rebound {
+        // The machine that had the id may be connected, by the key that it had.
+        tx.request_cut_off(&identity.node_id, now).await?;
+    }
     tx.count_registration(activation.activation_id).await?;
     if kind == Kind::New {
         tx.put_node(&facts(&identity.node_id, registration, &activation), now).await?;
@@ -215,7 +219,8 @@ async fn rebound(
 /// and what it has in hand counts as cancelled. What runs there runs to its end, as in SSM, and
 /// nobody is told of it. `None` when there is no such node; cutting off twice is harmless.
 ///
-/// Returns what is to be flushed after the commit.
+/// Returns what is to be flushed after the commit; then the node is to be disconnected, see
+/// [`crate::cut_off`].
 ///
 /// # Errors
 /// [`store::Error`].
@@ -228,6 +233,9 @@ pub async fn deregister(
     let known = identity.is_some();
     if let Some(identity) = identity.filter(Identity::is_registered) {
         tx.put_identity(&Identity { deregistered_at: Some(now), ..identity }).await?;
+    }
+    if known {
+        tx.request_cut_off(node, now).await?;
     }
     let touched = tx.commands_of_node(node).await?;
     if !tx.remove_node(node).await? && !known {

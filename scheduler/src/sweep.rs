@@ -1,9 +1,9 @@
-//! What was stored and not published is published, whoever stored it; what nobody has spoken of for
-//! long is forgotten.
+//! What was stored and not done is done, whoever stored it: messages are published, and nodes that
+//! were cut off are disconnected. What nobody has spoken of for long is forgotten.
 
 use jiff::Timestamp;
-use patchwave_platform::outbox;
 use patchwave_platform::store::to_json;
+use patchwave_platform::{cut_off, outbox};
 
 use crate::Context;
 
@@ -21,11 +21,20 @@ pub struct Sweeps {
     pub more: bool,
 }
 
-/// Publishes what others left behind, and forgets patches that are no news any more.
+/// Publishes what others left behind, disconnects the nodes that were cut off, and forgets patches that
+/// are no news any more.
 ///
 /// # Errors
 /// The store's, the bus's or the topic server's; everything stays stored.
 pub async fn sweep(context: &Context, now: Timestamp) -> Result<Sweeps, Box<dyn std::error::Error + Send + Sync>> {
+    // Side by side: a broker's management API that does not answer delays nothing else.
+    let (published, disconnected) =
+        tokio::join!(publish(context, now), cut_off::sweep(&context.store, context.bus.as_ref(), now));
+    Ok(Sweeps { more: published? | (disconnected? == cut_off::SWEEP_MAX as usize) })
+}
+
+/// Returns whether there may be more.
+async fn publish(context: &Context, now: Timestamp) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     let messages = outbox::sweep(&context.store, context.bus.as_ref(), now).await?;
     let news: Vec<_> = context
         .store
@@ -49,8 +58,7 @@ pub async fn sweep(context: &Context, now: Timestamp) -> Result<Sweeps, Box<dyn 
         forgotten = tx.forget_patches(now, PATCHES).await?;
         tx.commit().await?;
     }
-    let more = messages == outbox::SWEEP_MAX as usize
+    Ok(messages == outbox::SWEEP_MAX as usize
         || news.len() == NOTIFICATIONS as usize
-        || forgotten == u64::from(PATCHES);
-    Ok(Sweeps { more })
+        || forgotten == u64::from(PATCHES))
 }

@@ -238,6 +238,7 @@ fn drawn_passwords_differ_and_are_drawn_once() {
         assert!(status.success(), "{status}");
         [
             "server/bus",
+            "server/bus-management",
             "server/store",
             "server/topics",
             "agent/bus",
@@ -255,12 +256,13 @@ fn drawn_passwords_differ_and_are_drawn_once() {
     assert_eq!(drawn.iter().collect::<BTreeSet<_>>().len(), drawn.len(), "each has its own");
     MasterKey::load(&first.path().join("server/master.key")).unwrap();
 
-    let definitions: Value = serde_json::from_str(&drawn[5]).unwrap();
+    let definitions: Value = serde_json::from_str(&drawn[6]).unwrap();
     let users: Vec<&str> =
         definitions["users"].as_array().unwrap().iter().filter_map(|user| user["name"].as_str()).collect();
-    assert_eq!(users, ["patchwave", "simulator"], "and no guest, and no node");
+    assert_eq!(users, ["patchwave", "disconnector", "simulator"], "and no guest, and no node");
     assert_eq!(definitions["users"][0]["tags"], serde_json::json!(["monitoring"]));
-    assert_eq!(definitions["users"][1]["tags"], serde_json::json!([]));
+    assert_eq!(definitions["users"][1]["tags"], serde_json::json!(["administrator"]));
+    assert_eq!(definitions["users"][2]["tags"], serde_json::json!([]));
     for user in definitions["users"].as_array().unwrap() {
         // Base64 of 4 bytes of salt and 32 of the digest.
         assert_eq!(user["password_hash"].as_str().unwrap().len(), 48);
@@ -302,6 +304,8 @@ fn the_broker_asks_the_api_about_nodes_with_the_secret_that_was_drawn() {
     for (name, service) in services(&compose) {
         if ["api", "scheduler", "worker"].contains(&name) {
             assert_eq!(service["environment"]["PATCHWAVE_TRUSTED_BUS_USERS"], "simulator", "{name}");
+            let management = "/run/secrets/patchwave/bus-management";
+            assert_eq!(service["environment"]["PATCHWAVE_BUS_MANAGEMENT_FILE"], management, "{name}");
         }
     }
 }

@@ -48,6 +48,10 @@ pub struct ConfigArgs {
     /// The broker as nodes reach it, amqps://host:port/vhost without a user [default: nodes use the gateway]
     #[arg(long, value_name = "URL", env = "PATCHWAVE_NODE_BUS", hide_env_values = true)]
     pub node_bus: Option<String>,
+    /// RabbitMQ's management API, http[s]://user:password@host:port with a user that may close connections,
+    /// for the roles scheduler and api [default: connections of deregistered nodes stay open, unheard]
+    #[arg(long, value_name = "URL", env = "PATCHWAVE_BUS_MANAGEMENT", hide_env_values = true)]
+    pub bus_management: Option<String>,
     /// Where RabbitMQ asks whether a node may log in and what it may do, for the role that serves the API
     /// [default: nowhere]
     #[arg(long, value_name = "ADDRESS:PORT", env = "PATCHWAVE_BROKER_AUTH_LISTEN", hide_env_values = true)]

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use patchwave_platform::bus::BusError;
+use patchwave_platform::bus::amqp::Management;
 use reqwest::Url;
 
 use super::Config;
@@ -55,6 +57,7 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
     let topics = keep(url(effective, Setting::Topics, effective.value(Setting::Topics), role));
     let artifacts = keep(url(effective, Setting::Artifacts, &in_data_dir(Setting::Artifacts), role));
     let node_bus = node_bus(effective).map_err(|fault| faults.push(fault)).ok();
+    let bus_management = bus_management(effective).map_err(|fault| faults.push(fault)).ok();
     let broker_auth = broker_auth::check(effective).map_err(|fault| faults.push(fault)).ok();
     let mut keep = |result: Result<String, Fault>| result.map_err(|fault| faults.push(fault)).ok();
     let log = keep(log(effective));
@@ -84,6 +87,7 @@ pub(super) fn check(effective: &Effective, role: Role, faults: &mut Vec<Fault>) 
         bus: ServiceUrl::new(bus?),
         trusted_bus_users: names(effective.value(Setting::TrustedBusUsers)),
         node_bus: node_bus?,
+        bus_management: bus_management?,
         broker_auth: broker_auth?,
         store: ServiceUrl::new(store?),
         topics: ServiceUrl::new(topics?),
@@ -181,6 +185,19 @@ fn node_bus(effective: &Effective) -> Result<Option<String>, Fault> {
 fn is_this_machine(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The broker's management API, with who asks it.
+fn bus_management(effective: &Effective) -> Result<Option<ServiceUrl>, Fault> {
+    let value = effective.value(Setting::BusManagement);
+    if value.is_empty() {
+        return Ok(None);
+    }
+    match Management::new(value) {
+        Ok(_) => Ok(Some(ServiceUrl::new(value.to_owned()))),
+        Err(BusError::Management { reason, .. }) => Err(effective.fault(Setting::BusManagement, reason)),
+        Err(error) => Err(effective.fault(Setting::BusManagement, error.to_string())),
+    }
 }
 
 fn log(effective: &Effective) -> Result<String, Fault> {

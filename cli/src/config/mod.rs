@@ -64,6 +64,8 @@ pub struct Config {
     pub trusted_bus_users: Vec<String>,
     /// `amqp[s]://…` without a user; nodes use the gateway when absent.
     pub node_bus: Option<String>,
+    /// The broker's management API; `http[s]://user:password@…`, if nodes' connections are to be closed.
+    pub bus_management: Option<ServiceUrl>,
     /// Where the broker asks about nodes, if anywhere.
     pub broker_auth: Option<BrokerAuthSettings>,
     /// `sqlite://…` or `postgres://…`.
@@ -109,6 +111,7 @@ impl Config {
             bus: embedded(),
             trusted_bus_users: Vec::new(),
             node_bus: None,
+            bus_management: None,
             broker_auth: None,
             store: ServiceUrl::new(format!("sqlite://{}", directory.join("patchwave.db").display())),
             topics: embedded(),

@@ -25,6 +25,8 @@ pub enum Setting {
     TrustedBusUsers,
     /// The broker as nodes reach it.
     NodeBus,
+    /// The broker's management API, for closing nodes' connections.
+    BusManagement,
     /// Where the broker asks about nodes.
     BrokerAuthListen,
     /// The file with the secret that it asks with.
@@ -55,7 +57,7 @@ pub enum Setting {
 
 impl Setting {
     /// Every setting, in the order of the reference file.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Listen,
         Self::ListenInsecurely,
         Self::TlsCert,
@@ -67,6 +69,7 @@ impl Setting {
         Self::Bus,
         Self::TrustedBusUsers,
         Self::NodeBus,
+        Self::BusManagement,
         Self::BrokerAuthListen,
         Self::BrokerAuthSecretFile,
         Self::Store,
@@ -97,6 +100,7 @@ impl Setting {
             Self::Bus => "bus",
             Self::TrustedBusUsers => "trusted_bus_users",
             Self::NodeBus => "node_bus",
+            Self::BusManagement => "bus_management",
             Self::BrokerAuthListen => "broker_auth_listen",
             Self::BrokerAuthSecretFile => "broker_auth_secret_file",
             Self::Store => "store",
@@ -128,6 +132,7 @@ impl Setting {
             Self::Bus => "--bus",
             Self::TrustedBusUsers => "--trusted-bus-users",
             Self::NodeBus => "--node-bus",
+            Self::BusManagement => "--bus-management",
             Self::BrokerAuthListen => "--broker-auth-listen",
             Self::BrokerAuthSecretFile => "--broker-auth-secret-file",
             Self::Store => "--store",
@@ -159,6 +164,7 @@ impl Setting {
             Self::Bus => "PATCHWAVE_BUS",
             Self::TrustedBusUsers => "PATCHWAVE_TRUSTED_BUS_USERS",
             Self::NodeBus => "PATCHWAVE_NODE_BUS",
+            Self::BusManagement => "PATCHWAVE_BUS_MANAGEMENT",
             Self::BrokerAuthListen => "PATCHWAVE_BROKER_AUTH_LISTEN",
             Self::BrokerAuthSecretFile => "PATCHWAVE_BROKER_AUTH_SECRET_FILE",
             Self::Store => "PATCHWAVE_STORE",
@@ -192,6 +198,7 @@ impl Setting {
             Self::NodeBus => {
                 "`amqps://host:port/vhost` without a user (`amqp://` on this machine), or nothing for the gateway"
             }
+            Self::BusManagement => "`http[s]://user:password@host:port`, or nothing",
             Self::BrokerAuthListen => "an address and port such as `127.0.0.1:8082`, or nothing",
             Self::BrokerAuthSecretFile => "a file with a secret of at least 32 of a-z A-Z 0-9 - _",
             Self::Store => "`sqlite://path` or `postgres://user:password@host:port/database`",

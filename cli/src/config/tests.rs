@@ -60,7 +60,11 @@ fn faults_and_debug_hide_passwords() {
         faults(&[(Setting::Bus, "amqp://user:hunter2@:5672/"), (Setting::Topics, "user:hunter2@host")], "", Role::All);
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(!found.concat().contains("hunter2"), "{found:#?}");
-    let given = [(Setting::Bus, "amqp://user:hunter2@host/"), (Setting::Store, "postgres://u:hunter2@host/db")];
+    let given = [
+        (Setting::Bus, "amqp://user:hunter2@host/"),
+        (Setting::Store, "postgres://u:hunter2@host/db"),
+        (Setting::BusManagement, "http://u:hunter2@host:15672"),
+    ];
     let config = Config::load(&sources(&given, ""), Role::All).expect("valid");
     assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
     assert_eq!(config.bus.as_str(), "amqp://user:hunter2@host/");
@@ -91,6 +95,8 @@ fn wrong_urls_say_what_is_missing() {
         (Setting::Store, "sqlite://", "no path"),
         (Setting::Store, "mysql://h/d", "scheme `mysql` is not known"),
         (Setting::Topics, "redis:///0", "no host"),
+        (Setting::BusManagement, "amqp://u:p@h", "not http or https"),
+        (Setting::BusManagement, "http://host:15672", "no user and password"),
         (Setting::Artifacts, "file://relative/path", "not absolute"),
         (Setting::Artifacts, "s3://bucket", "scheme `s3` is not known"),
         (Setting::Listen, "8080", "not an IP address and port"),

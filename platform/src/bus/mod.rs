@@ -195,6 +195,15 @@ pub enum Verdict {
     Requeue,
 }
 
+/// What became of a node's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disconnected {
+    /// There are none.
+    Done,
+    /// Nobody knows: this bus was not told how to close them.
+    Unable,
+}
+
 /// State of the link to the bus, for `/readyz` and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Link {
@@ -237,6 +246,17 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Ready messages waiting on a queue, for `/metrics`; `None` when the bus cannot tell cheaply.
     async fn depth(&self, queue: WorkQueue) -> Option<u64>;
+
+    /// Closes every connection of a node and deletes its queues, with what is in them. The caller has
+    /// seen to it that the node may not log in any more. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`BusError`] if the broker did not do so, or did not say so.
+    async fn disconnect(&self, node: &NodeId) -> Result<Disconnected, BusError> {
+        // Where nodes do not log in to the bus itself, the gateway ends their streams.
+        let _ = node;
+        Ok(Disconnected::Done)
+    }
 
     /// Warnings an operator should act on, such as a broker's file limit that is too low.
     async fn warnings(&self) -> Vec<String> {
@@ -287,6 +307,14 @@ pub enum BusError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The URL is not one of a broker's management API.
+    #[error("management API `{url}`: {reason}; expected `http[s]://user:password@host:port`")]
+    Management {
+        /// The URL without its password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The link is down or the broker refused.
     #[error("could not {attempted}")]
     Broker {
@@ -307,7 +335,7 @@ impl BusError {
     pub fn class(&self) -> Class {
         match self {
             Self::Broker { .. } => Class::Transient,
-            Self::Url { .. } => Class::Rejected,
+            Self::Url { .. } | Self::Management { .. } => Class::Rejected,
             Self::Closed => Class::Fatal,
         }
     }

@@ -27,6 +27,7 @@ pub mod baselines;
 pub mod client_tokens;
 pub mod commands;
 pub mod compliance;
+pub mod cut_offs;
 pub mod dead_letters;
 pub mod documents;
 pub mod executions;

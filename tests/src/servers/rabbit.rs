@@ -39,13 +39,50 @@ impl Rabbit {
         Self::launch_with(None, None)
     }
 
-    /// The same, with a broker that asks the control plane about users it does not have: as
-    /// `deploy/rabbitmq/rabbitmq.conf` says, at `url` followed by `/user`, `/vhost` and so on.
+    /// The same, as it is deployed: with the users, permissions and policies that
+    /// `deploy/image/make-secrets.sh` draws, besides `guest`, and asking the control plane about users
+    /// that it does not have, as `deploy/rabbitmq/rabbitmq.conf` says, at `url` followed by `/user`,
+    /// `/vhost` and so on.
     ///
     /// # Errors
-    /// As [`Rabbit::start`].
+    /// As [`Rabbit::start`], and when the script fails.
     pub fn start_asking(url: &str) -> anyhow::Result<Self> {
-        Self::launch_with(None, Some(url))
+        let rabbit = Self::launch_with(None, Some(url))?;
+        blocking(|| rabbit.draw_secrets())?;
+        Ok(rabbit)
+    }
+
+    /// Asks the management API as `guest`, and returns what it answers.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn management(&self, method: &str, path: &str) -> anyhow::Result<String> {
+        blocking(|| http::management(self.port + MANAGEMENT_OFFSET, method, path, ""))
+    }
+
+    fn draw_secrets(&self) -> anyhow::Result<()> {
+        let secrets = self.directory.path().join("secrets");
+        for reader in ["broker", "database", "topics", "server", "agent"] {
+            std::fs::create_dir_all(secrets.join(reader))?;
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/image/make-secrets.sh");
+        let status = Command::new("sh").arg(script).arg(&secrets).stderr(Stdio::null()).status()?;
+        anyhow::ensure!(status.success(), "make-secrets.sh ended with {status}");
+        let definitions = std::fs::read_to_string(secrets.join("broker/definitions.json"))?;
+        http::management(self.port + MANAGEMENT_OFFSET, "POST", "/api/definitions", &definitions)?;
+        Ok(())
+    }
+
+    /// The URL in a file that was drawn for a broker that is deployed, such as `server/bus`, with this
+    /// broker's address.
+    ///
+    /// # Errors
+    /// When there is no such file: the broker was not started by [`Rabbit::start_asking`].
+    pub fn deployed_url(&self, file: &str) -> anyhow::Result<String> {
+        let path = self.directory.path().join("secrets").join(file);
+        let url = std::fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+        let management = format!("@127.0.0.1:{}", self.port + MANAGEMENT_OFFSET);
+        Ok(url.replace("@rabbitmq:5672", &format!("@127.0.0.1:{}", self.port)).replace("@rabbitmq:15672", &management))
     }
 
     /// The same with a limit of open files, and with the statistics that tell it: both as an

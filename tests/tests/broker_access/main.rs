@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cut_off;
 mod logins;
 mod permissions;
+mod queues;
 mod world;

@@ -22,7 +22,7 @@ fn said_by(user: &str) -> BasicProperties {
     BasicProperties::default().with_user_id(user.into())
 }
 
-fn command(address: &str) -> Outgoing {
+pub(crate) fn command(address: &str) -> Outgoing {
     Outgoing {
         route: Route::Node { address: address.to_owned() },
         message_id: uuid::Uuid::new_v4(),
@@ -159,7 +159,13 @@ async fn cannot_publish(connection: &Connection, me: &str, other: &str, others: 
         ("to another's exchange", "amq.topic", "x", said_by(me), REFUSED),
         ("a report that is none", REPORTS_EXCHANGE, "node.removed", said_by(me), REFUSED),
         ("a report as another", REPORTS_EXCHANGE, "node.heartbeat", said_by(other), "PRECONDITION_FAILED"),
-        ("a report as the control plane", REPORTS_EXCHANGE, "node.heartbeat", said_by("guest"), "PRECONDITION_FAILED"),
+        (
+            "a report as the control plane",
+            REPORTS_EXCHANGE,
+            "node.heartbeat",
+            said_by("patchwave"),
+            "PRECONDITION_FAILED",
+        ),
     ] {
         assert_refused(what, publish(connection, exchange, key, properties).await, words);
     }

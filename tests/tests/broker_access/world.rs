@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use patchwave_api::broker_auth::{self, BrokerAuth};
-use patchwave_platform::bus::amqp::AmqpBus;
+use patchwave_platform::bus::amqp::{AmqpBus, Management};
 use patchwave_platform::bus::{Bus as _, Link};
 use patchwave_platform::proofs::Identities;
 use patchwave_platform::store::Error;
@@ -64,7 +64,7 @@ impl Identities for Registered {
 
 pub(crate) struct World {
     pub(crate) rabbit: Rabbit,
-    /// The control plane's own connection, which has declared everything.
+    /// The control plane's own connection, which has declared everything, as the deployed user.
     pub(crate) bus: AmqpBus,
     registered: Arc<Registered>,
 }
@@ -77,7 +77,9 @@ impl World {
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move { axum::serve(listener, broker_auth::router(auth)).await });
         let rabbit = Rabbit::start_asking(&format!("http://127.0.0.1:{port}/broker-auth/{SECRET}")).unwrap();
-        let bus = AmqpBus::connect(&rabbit.url(), "control-plane").await.unwrap();
+        let management = Management::new(&rabbit.deployed_url("server/bus-management").unwrap()).unwrap();
+        let bus = AmqpBus::connect(&rabbit.deployed_url("server/bus").unwrap(), "control-plane").await.unwrap();
+        let bus = bus.managed_by(Some(management));
         bus.link().wait_for(|link| *link == Link::Up).await.unwrap();
         Self { rabbit, bus, registered }
     }

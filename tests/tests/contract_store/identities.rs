@@ -181,12 +181,18 @@ async fn a_deregistered_node_is_gone_and_its_key_does_not_come_back(place: Place
     }
     assert_eq!(store.node(&id).await.unwrap(), None);
     assert_eq!(store.identity(&id).await.unwrap().unwrap().deregistered_at, Some(at(5)));
+    assert_eq!(to_disconnect(&store).await, [(id.clone(), at(5))]);
     let mut tx = store.begin().await.unwrap();
     assert_eq!(tx.deregistered(&[id.clone(), node(7)]).await.unwrap(), [id].into());
     assert_eq!(deregister(&mut tx, &node(7), at(5)).await.unwrap(), None, "never heard of");
     drop(tx);
     let refused = try_register(&store, &registration(activation, 1), 6).await.unwrap_err();
     assert!(matches!(refused, RegistrationError::KeyInUse), "{refused}");
+}
+
+async fn to_disconnect(store: &Store) -> Vec<(NodeId, jiff::Timestamp)> {
+    let due = store.due_cut_offs(at(1_000), 10).await.unwrap();
+    due.into_iter().map(|one| (one.node_id, one.requested_at)).collect()
 }
 
 async fn a_deregistered_nodes_commands_are_called_back(place: Place) {
@@ -251,6 +257,7 @@ async fn a_node_keeps_its_id_on_another_machine_only_with_proof_and_activation(p
     };
     assert_eq!((rebound.kind, &rebound.identity), (Kind::Rebound, &kept));
     assert_eq!(store.identity(&id).await.unwrap().as_ref(), Some(&kept), "what is answered is what is stored");
+    assert_eq!(to_disconnect(&store).await, [(id.clone(), at(2))], "the machine that had the id is to go");
     // Its answer was lost; it is still the same request.
     let again = try_register(&store, &moved(second, &id, 1, 2, 3), 3).await.unwrap();
     assert_eq!((again.kind, again.identity), (Kind::Repeated, kept));

@@ -24,6 +24,7 @@ macro_rules! contract {
 }
 
 mod access;
+mod cut_offs;
 mod documents;
 mod errors;
 mod executions;

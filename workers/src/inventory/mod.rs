@@ -89,12 +89,17 @@ impl Handler for Inventory {
         tx.hold_identities(&upserted.collect::<Vec<_>>()).await?;
         let cut_off = tx.deregistered(&touched.iter().copied().cloned().collect::<Vec<_>>()).await?;
         let mut refused: BTreeMap<Refusal, u32> = BTreeMap::new();
-        let spoken = reports.len();
         reports.retain(|report| !cut_off.contains(&report.node_id));
         alive.retain(|node| !cut_off.contains(*node));
-        if spoken > reports.len() {
-            warn!(reports = spoken - reports.len(), "scans of deregistered nodes are ignored");
-            refused.insert(Refusal::NotRegistered, u32::try_from(spoken - reports.len()).unwrap_or(u32::MAX));
+        let is_ignored = |input: &&Input| match input {
+            Input::Scanned(report) => cut_off.contains(&report.node_id),
+            Input::Heartbeat(beat) => cut_off.contains(&beat.node_id),
+            Input::Upserted(_) | Input::Removed(_) => false,
+        };
+        let ignored = batch.iter().filter(is_ignored).count();
+        if ignored > 0 {
+            warn!(reports = ignored, "scans and heartbeats of deregistered nodes are ignored");
+            refused.insert(Refusal::NotRegistered, u32::try_from(ignored).unwrap_or(u32::MAX));
         }
         if !changed.is_empty() {
             tx.lock_nodes(touched.into_iter()).await?;

@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lapin::uri::{AMQPScheme, AMQPUri};
+use patchwave_schemas::NodeId;
 use patchwave_schemas::topology::WorkQueue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, BusError, Consumer, HostQueue, Link, Outgoing, Published, Sender};
+use super::{Bus, BusError, Consumer, Disconnected, HostQueue, Link, Outgoing, Published, Sender};
 use crate::telemetry::redact_url;
 use consumer::AmqpConsumer;
 use link::State;
+pub use management::Management;
 use publisher::Publisher;
 
 mod consumer;
@@ -23,6 +25,7 @@ mod death;
 mod host;
 mod limits;
 mod link;
+mod management;
 mod publisher;
 mod topology;
 
@@ -39,6 +42,7 @@ pub struct AmqpBus {
     consuming: watch::Receiver<State>,
     link: watch::Receiver<Link>,
     closing: CancellationToken,
+    management: Option<Management>,
 }
 
 impl AmqpBus {
@@ -66,6 +70,7 @@ impl AmqpBus {
             consuming,
             link,
             closing,
+            management: None,
         })
     }
 
@@ -74,6 +79,13 @@ impl AmqpBus {
     #[must_use]
     pub fn trusting(mut self, users: Vec<String>) -> Self {
         self.vouched = Arc::new(Vouched { own: self.vouched.own.clone(), trusted: users });
+        self
+    }
+
+    /// Closes nodes' connections through the broker's management API; without it, nobody does.
+    #[must_use]
+    pub fn managed_by(mut self, management: Option<Management>) -> Self {
+        self.management = management;
         self
     }
 }
@@ -127,6 +139,12 @@ impl Bus for AmqpBus {
 
     async fn depth(&self, queue: WorkQueue) -> Option<u64> {
         self.publishing.depth(queue.name()).await
+    }
+
+    async fn disconnect(&self, node: &NodeId) -> Result<Disconnected, BusError> {
+        let Some(management) = &self.management else { return Ok(Disconnected::Unable) };
+        management.disconnect(&self.uri.vhost, node).await?;
+        Ok(Disconnected::Done)
     }
 
     async fn warnings(&self) -> Vec<String> {
