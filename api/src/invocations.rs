@@ -22,6 +22,8 @@ use crate::wire::{Error, Request, epoch, present, required};
 
 /// Characters of a step's output in a list (SSM).
 const PLUGIN_OUTPUT_CHARS_MAX: usize = 2_500;
+/// Characters of a trace in a list (SSM).
+const TRACE_OUTPUT_CHARS_MAX: usize = 2_500;
 /// What separates the two streams in a list (SSM).
 const ERROR_SEPARATOR: &str = "\n----------ERROR-------\n";
 /// Commands looked through at a time.
@@ -285,12 +287,19 @@ fn view(command: &Command, one: &Invocation, name: Option<&String>, details: boo
         "StatusDetails": status_details,
         "StandardOutputUrl": "",
         "StandardErrorUrl": "",
+        "TraceOutput": reason_of(one),
         "CommandPlugins": plugins,
         "ServiceRole": "",
         "NotificationConfig": command.request.notification_config,
         "DeliveryAttempts": one.attempts,
         "LateReport": one.late_report,
     }))
+}
+
+/// Why the node did not do it, if it said so.
+fn reason_of(one: &Invocation) -> Option<String> {
+    let reason = one.report.as_ref().map(|report| report.reason.as_str()).filter(|reason| !reason.is_empty());
+    reason.map(|reason| reason.chars().take(TRACE_OUTPUT_CHARS_MAX).collect())
 }
 
 /// SSM's `CommandPlugin`.

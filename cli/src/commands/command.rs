@@ -135,6 +135,9 @@ async fn send(args: SendArgs, cx: &Context) -> anyhow::Result<()> {
         .done();
     let answer = cx.client.ssm("SendCommand", &request).await?;
     let command = table::text(&answer["Command"]["CommandId"]);
+    if answer["Command"]["TargetCount"] == 0 {
+        cx.output.note("0 nodes matched the targets: the command has nothing to do");
+    }
     if !args.watch {
         return Ok(cx.output.either(&answer, || command)?);
     }
@@ -180,6 +183,7 @@ async fn show(command: &str, cx: &Context) -> anyhow::Result<()> {
         table::member("STATUS", "Status"),
         table::member("DETAILS", "StatusDetails"),
         table::ago("REQUESTED", "RequestedDateTime"),
+        table::member("REASON", "TraceOutput"),
     ];
     let rows = table::rows(&columns, elements(&invocations, "CommandInvocations"));
     Ok(cx.output.line(&format!("{}\n\n{rows}", table::details(&found)))?)

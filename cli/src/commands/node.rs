@@ -119,15 +119,19 @@ fn platform(row: &Value) -> String {
     if row["Simulated"] == true { format!("{name} (simulated)") } else { name }
 }
 
-async fn show(node: &str, cx: &Context) -> anyhow::Result<()> {
+/// A node as `DescribeInstanceInformation` has it.
+async fn find(node: &str, cx: &Context) -> anyhow::Result<Value> {
     let request = json!({"Filters": key_values([("InstanceIds".to_owned(), vec![node.to_owned()])])});
     let list = "InstanceInformationList";
     let answer = cx.client.ssm_all("DescribeInstanceInformation", &request, list, None).await?;
-    let Some(mut found) = elements(&answer, list).next().cloned() else {
-        return Err(Failure::failed(format!("there is no node `{node}`"))
-            .with_hint("list the nodes with `patchwave node list`")
-            .into());
-    };
+    let found = elements(&answer, list).next().cloned();
+    Ok(found.ok_or_else(|| {
+        Failure::failed(format!("there is no node `{node}`")).with_hint("list the nodes with `patchwave node list`")
+    })?)
+}
+
+async fn show(node: &str, cx: &Context) -> anyhow::Result<()> {
+    let mut found = find(node, cx).await?;
     let request = json!({"InstanceIds": [node]});
     let states = cx.client.ssm_all("DescribeInstancePatchStates", &request, "InstancePatchStates", None).await?;
     let state = elements(&states, "InstancePatchStates").next();
@@ -161,8 +165,12 @@ async fn patches(node: &str, states: Vec<String>, cx: &Context) -> anyhow::Resul
     let states = is_filtered.then(|| ("State".to_owned(), states));
     let request = Request::new().set("InstanceId", node).unless_empty("Filters", key_values(states)).done();
     let answer = cx.client.ssm_all("DescribeInstancePatches", &request, "Patches", None).await?;
-    if !is_filtered && elements(&answer, "Patches").next().is_none() {
-        cx.output.note(&format!("nothing is known of `{node}`: no scan of a node with this id was reported"));
+    if elements(&answer, "Patches").next().is_none() {
+        // SSM has no error for a node that does not exist; a typo would look like compliance.
+        find(node, cx).await?;
+        if !is_filtered {
+            cx.output.note(&format!("nothing is known of the patches of `{node}`: it has reported no scan yet"));
+        }
     }
     let columns = [
         table::member("PATCH", "KBId"),

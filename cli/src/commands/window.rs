@@ -227,7 +227,8 @@ async fn list(name: Option<String>, enabled: bool, cx: &Context) -> anyhow::Resu
         table::member("NAME", "Name"),
         table::member("SCHEDULE", "Schedule"),
         table::member("ZONE", "ScheduleTimezone"),
-        table::computed("HOURS", |row| format!("{} - {}", table::text(&row["Duration"]), table::text(&row["Cutoff"]))),
+        table::computed("LASTS", |row| format!("{} h", table::text(&row["Duration"]))),
+        table::computed("NO NEW TASK IN LAST", |row| format!("{} h", table::text(&row["Cutoff"]))),
         table::member("ENABLED", "Enabled"),
         table::ago("NEXT RUN", "NextExecutionTime"),
     ];
