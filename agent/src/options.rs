@@ -63,7 +63,7 @@ pub(crate) struct Options {
     #[arg(long, env = "PATCHWAVE_AGENT_STOP_GRACE_SECONDS", default_value_t = 30, value_name = "SECONDS")]
     pub(crate) stop_grace_seconds: u64,
     /// Longest wait before connecting again; the larger the fleet, the longer.
-    #[arg(long, env = "PATCHWAVE_AGENT_RECONNECT_MAX_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
+    #[arg(long, env = "PATCHWAVE_AGENT_RECONNECT_MAX_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "SECONDS")]
     pub(crate) reconnect_max_seconds: u64,
     /// Reach all nodes of this process over one queue.
     #[arg(long, env = "PATCHWAVE_AGENT_SHARED_QUEUE")]

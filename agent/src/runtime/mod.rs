@@ -51,7 +51,7 @@ pub struct AgentOptions {
     /// Time that running work has to end when the agent stops. Default 30 s. What has not ended
     /// then is killed, and reported as failed after the next start.
     pub stop_grace: Duration,
-    /// Longest wait before connecting again, drawn at random from zero on. Default 60 s.
+    /// Longest wait before connecting again, drawn at random from zero on. Default 30 s.
     pub reconnect_max: Duration,
     /// Shell command that restarts the node; see [`StepRunner::can_reboot`]. Default none.
     pub reboot_command: Option<String>,

@@ -255,13 +255,16 @@ fn configure(directory: &Path, port: u16, statistics: bool, asks: Option<&str>) 
     Ok(())
 }
 
-/// The lines of the deployed configuration that make the broker ask, and where it asks here.
+/// The lines of the deployed configuration that make the broker ask and take in a fleet at once, and
+/// where it asks here.
 fn questions(directory: &Path, url: &str) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(deployed("rabbitmq.conf")).context("could not read rabbitmq.conf")?;
     let paths = ["user", "vhost", "resource", "topic"].map(|what| format!("auth_http.{what}_path = {url}/{what}\n"));
     // A file of its own there, too.
     std::fs::write(directory.join("nodes.conf"), paths.concat()).context("could not write nodes.conf")?;
-    Ok(text.lines().filter(|line| line.starts_with("auth_")).map(|line| format!("{line}\n")).collect())
+    let deployed = ["auth_", "tcp_listen_options", "handshake_timeout"];
+    let is_taken = |line: &&str| deployed.iter().any(|start| line.starts_with(start));
+    Ok(text.lines().filter(is_taken).map(|line| format!("{line}\n")).collect())
 }
 
 fn deployed(name: &str) -> PathBuf {
