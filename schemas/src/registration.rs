@@ -100,7 +100,8 @@ pub struct VerificationKeys {
 /// Why a registration was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RegistrationRefused {
-    /// A name to match on: `InvalidActivation`, `ValidationException`, `ServiceUnavailable`.
+    /// A name to match on: `InvalidActivation`, `ValidationException`, `ThrottlingException`,
+    /// `ServiceUnavailable`.
     pub code: String,
     /// One sentence.
     pub message: String,
