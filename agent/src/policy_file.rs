@@ -6,6 +6,10 @@
 //! ```
 //!
 //! It narrows what the agent takes and never widens it. It is read once, at the start.
+//!
+//! Only `accept` bounds what is done: it looks at the steps themselves. A document's name comes from
+//! the control plane, as its steps do, so `documents` binds operators, and nobody who has taken the
+//! control plane over.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -96,6 +96,7 @@ targets! {
     logins_come_apart_as_they_were_put_together: "login",
     messages_are_read_by_one_type_at_most: "message",
     systems_are_told_apart_whatever_their_file_holds: "os_release",
+    a_node_takes_no_more_than_its_policy_says: "policy",
     registrations_bring_no_key_that_nobody_vouches_for: "registration",
     requests_are_read_or_refused_in_words: "request",
     schedules_run_in_order_or_are_refused: "schedule",

@@ -16,7 +16,7 @@ pub use expressions::{baseline, content, document, limits, schedule, targets, ve
 pub use identity::{login, registration, signed};
 pub use messages::{ids, message};
 pub use mutation::Mutator;
-pub use node_files::{apt_files, journal, os_release};
+pub use node_files::{apt_files, journal, os_release, policy};
 pub use requests::{request, sigv4};
 
 /// Something that reads bytes from outside.
@@ -42,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "login", run: login, tries: 10_000 },
     Target { name: "message", run: message, tries: 2_000 },
     Target { name: "os_release", run: os_release, tries: 400 },
+    Target { name: "policy", run: policy, tries: 4_000 },
     Target { name: "registration", run: registration, tries: 4_000 },
     Target { name: "request", run: request, tries: 4_000 },
     Target { name: "schedule", run: schedule, tries: 2_000 },

@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use patchwave_agent::journal::{FileJournal, Journal as _};
 use patchwave_agent::packages::apt::{Apt, AptRoot};
 use patchwave_agent::packages::{PackageManager as _, os_release as read_os_release};
+use patchwave_agent::policy_file;
 use patchwave_schemas::BaselineId;
 use patchwave_schemas::baseline::BaselineSnapshot;
+use patchwave_schemas::node::{Accept, NodePolicy};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -124,4 +126,32 @@ pub fn os_release(data: &[u8]) {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     });
+}
+
+/// The node's own policy, as its owner wrote it.
+///
+/// What is read is told to the control plane as it is read. Nothing that stands below a setting makes
+/// it wider: the file is then refused, or says what its first line says.
+///
+/// # Panics
+/// When that does not hold.
+pub fn policy(data: &[u8]) {
+    let read = |content: &[u8]| {
+        let mut read = None;
+        scratch(|directory| {
+            put(directory, "policy.toml", content);
+            read = Some(policy_file::read(Some(&directory.join("policy.toml"))));
+        });
+        read.expect("it was read a moment ago")
+    };
+    match read(data) {
+        Ok(policy) => {
+            let told = serde_json::to_string(&policy).expect("plain values always serialise");
+            assert_eq!(serde_json::from_str::<NodePolicy>(&told).ok().as_ref(), Some(&policy), "{told}");
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    if let Ok(policy) = read(&[b"accept = \"scan\"\n", data].concat()) {
+        assert!(policy.accept == Accept::Scan && !policy.is_open());
+    }
 }
