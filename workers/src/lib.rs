@@ -7,10 +7,12 @@
 //! - [`effects`]: what follows a committed transaction, and carrying it out.
 //! - [`letters`]: what nodes are told, as signed messages.
 //! - [`advance`]: applying one engine step of a rollout to the store.
+//! - `audit`: what is recorded of what workers do.
 //! - [`news`]: the wording of notifications.
 //! - one module for each queue, with one file for each message.
 
 pub mod advance;
+mod audit;
 pub mod collector;
 pub mod dead;
 pub mod dispatcher;

@@ -24,6 +24,7 @@ use patchwave_workers::dispatcher::Hello;
 use patchwave_workers::effects::Effects;
 use patchwave_workers::runtime::{Applied, Handler};
 use patchwave_workers::{collector, dispatcher};
+use uuid::Uuid;
 
 use dispatcher::{Dispatcher, Input};
 
@@ -197,7 +198,8 @@ async fn endings_by_cancel_are_told() {
     let others: Vec<_> = (0..3).map(node).filter(|node| *node != running).collect();
     let cancel = |node_ids| {
         let cause = CancelCause::Requested;
-        Input::Cancel(RolloutCancelRequested { command_id: command, node_ids, cause, reason: String::new() })
+        let request = RolloutCancelRequested { command_id: command, node_ids, cause, reason: String::new() };
+        Input::Cancel(CloudEvent::new(Uuid::nil(), "/test", at(2), request))
     };
 
     let one = world.dispatch(&[cancel(vec![others[0].clone()])], at(2)).await;
@@ -342,7 +344,8 @@ async fn a_cutoff_is_told_from_a_wish_by_its_cause_and_not_by_its_words() {
     for (cause, details) in [(CancelCause::Cutoff, "CutoffReached"), (CancelCause::Requested, "Cancelled")] {
         let command_id = world.command(details, 1).await;
         let request = RolloutCancelRequested { command_id, node_ids: Vec::new(), cause, reason: "cutoff".to_owned() };
-        world.dispatch(&[Input::Cancel(request)], at(1)).await;
+        let event = CloudEvent::new(Uuid::nil(), "/test", at(1), request);
+        world.dispatch(&[Input::Cancel(event)], at(1)).await;
         let command = world.store.command(command_id).await.unwrap().unwrap();
         assert_eq!(command.rollout.status().1, details);
     }

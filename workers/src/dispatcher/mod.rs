@@ -34,7 +34,7 @@ pub enum Input {
     /// A rollout was stored.
     Started(CommandId),
     /// A rollout, or some nodes of it, are to be stopped.
-    Cancel(RolloutCancelRequested),
+    Cancel(CloudEvent<RolloutCancelRequested>),
     /// A rollout is to be looked at.
     Check(CommandId),
     /// A node can be reached.
@@ -56,7 +56,7 @@ impl Handler for Dispatcher {
             RolloutStarted::TYPE => {
                 CloudEvent::<RolloutStarted>::from_bytes(body).map(|event| Input::Started(event.data.command_id))
             }
-            RolloutCancelRequested::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Cancel(event.data)),
+            RolloutCancelRequested::TYPE => CloudEvent::from_bytes(body).map(Input::Cancel),
             TimerFired::TYPE => match CloudEvent::<TimerFired>::from_bytes(body)?.data.timer {
                 Timer::RolloutCheck { command_id } => Ok(Input::Check(command_id)),
                 other => Err(unknown(&other.key())),
@@ -83,7 +83,12 @@ impl Handler for Dispatcher {
         }
     }
 
-    async fn apply(store: &Store, _: &MasterKey, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
+    async fn apply(
+        store: &Store,
+        master_key: &MasterKey,
+        batch: &[Input],
+        now: Timestamp,
+    ) -> Result<Applied, HandlerError> {
         let mut applied = Applied::default();
         // Hellos come by the thousand when a broker restarts; the others are few.
         let hellos: Vec<_> = batch
@@ -108,17 +113,17 @@ impl Handler for Dispatcher {
                 applied.again.push(index);
                 continue;
             }
-            applied.note(index, one(store, input, now).await.map(Ok))?;
+            applied.note(index, one(store, master_key, input, now).await.map(Ok))?;
         }
         Ok(applied)
     }
 }
 
-async fn one(store: &Store, input: &Input, now: Timestamp) -> Result<Effects, HandlerError> {
+async fn one(store: &Store, master_key: &MasterKey, input: &Input, now: Timestamp) -> Result<Effects, HandlerError> {
     let mut tx = store.begin().await?;
     let follows = match input {
         Input::Started(command) => start::apply(&mut tx, *command, now).await?,
-        Input::Cancel(request) => stop::apply(&mut tx, request, now).await?,
+        Input::Cancel(event) => stop::apply(&mut tx, master_key, event, now).await?,
         Input::Check(command) => check::apply(&mut tx, *command, now).await?,
         Input::Disconnected(news) => disconnected::apply(&mut tx, news, now).await?,
         // Handled with its like.

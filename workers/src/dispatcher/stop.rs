@@ -5,20 +5,38 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use patchwave_engine::invocation::{self, State, Step};
 use patchwave_engine::rollout::{Arrival, Cause, Event};
+use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::commands::LockedRollout;
-use patchwave_schemas::NodeId;
 use patchwave_schemas::event::{CancelCause, RolloutCancelRequested};
+use patchwave_schemas::topology::WorkQueue;
+use patchwave_schemas::{CloudEvent, NodeId};
+use serde_json::json;
 
 use crate::HandlerError;
 use crate::advance::{Moves, Shift, advance, cancel_order, shift};
+use crate::audit::{self, Actor, Deed};
 use crate::effects::Effects;
 
+/// Stops what is asked for, and records who asked if that stopped anything: a repeated request,
+/// or one about a rollout that has ended, changes nothing.
 pub(super) async fn apply(
     tx: &mut Tx,
-    request: &RolloutCancelRequested,
+    master_key: &MasterKey,
+    event: &CloudEvent<RolloutCancelRequested>,
     now: Timestamp,
 ) -> Result<Effects, HandlerError> {
+    let request = &event.data;
+    let effects = stop(tx, request, now).await?;
+    if !effects.is_empty() {
+        let detail = json!({ "InstanceIds": request.node_ids, "Cause": request.cause, "Reason": request.reason });
+        let deed = Deed::done(WorkQueue::Dispatcher, "CancelCommand", request.command_id.to_string(), detail);
+        audit::record(tx, master_key, &Actor::Event(&event.source), deed, now).await?;
+    }
+    Ok(effects)
+}
+
+async fn stop(tx: &mut Tx, request: &RolloutCancelRequested, now: Timestamp) -> Result<Effects, HandlerError> {
     let mut locked = tx.lock_rollouts(&[request.command_id]).await?;
     let Some(rollout) = locked.first_mut() else { return Ok(Effects::default()) };
     if request.node_ids.is_empty() {

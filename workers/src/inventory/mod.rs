@@ -13,9 +13,11 @@ use patchwave_schemas::event::{NodeRemoved, NodeUpserted};
 use patchwave_schemas::report::{NodeHeartbeat, NodeScanned};
 use patchwave_schemas::topology::WorkQueue;
 use patchwave_schemas::{CloudEvent, Message, NodeId};
+use serde_json::json;
 use tracing::warn;
 
 use crate::HandlerError;
+use crate::audit::{self, Actor, Deed};
 use crate::runtime::{Applied, Handler, spoken_by};
 
 /// Keeps the inventory.
@@ -28,9 +30,9 @@ pub enum Input {
     /// A sign of life.
     Heartbeat(NodeHeartbeat),
     /// Another system adds or changes a node.
-    Upserted(Box<NodeUpserted>),
+    Upserted(Box<CloudEvent<NodeUpserted>>),
     /// Another system takes a node out.
-    Removed(NodeRemoved),
+    Removed(CloudEvent<NodeRemoved>),
 }
 
 #[async_trait]
@@ -53,16 +55,21 @@ impl Handler for Inventory {
                 Ok(Input::Heartbeat(event.data))
             }
             NodeUpserted::TYPE => {
-                let upserted = CloudEvent::<NodeUpserted>::from_bytes(body)?.data;
-                upserted.facts.check().map_err(|problem| DecodeError::Value { problem })?;
+                let upserted = CloudEvent::<NodeUpserted>::from_bytes(body)?;
+                upserted.data.facts.check().map_err(|problem| DecodeError::Value { problem })?;
                 Ok(Input::Upserted(Box::new(upserted)))
             }
-            NodeRemoved::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Removed(event.data)),
+            NodeRemoved::TYPE => CloudEvent::from_bytes(body).map(Input::Removed),
             other => Err(DecodeError::UnknownType { found: other.to_owned() }),
         }
     }
 
-    async fn apply(store: &Store, _: &MasterKey, batch: &[Input], now: Timestamp) -> Result<Applied, HandlerError> {
+    async fn apply(
+        store: &Store,
+        master_key: &MasterKey,
+        batch: &[Input],
+        now: Timestamp,
+    ) -> Result<Applied, HandlerError> {
         let mut reports = Vec::new();
         let mut alive = BTreeSet::new();
         let mut changed = Vec::new();
@@ -75,17 +82,20 @@ impl Handler for Inventory {
                 Input::Heartbeat(beat) => {
                     alive.insert(&beat.node_id);
                 }
-                Input::Upserted(upserted) => changed.push((&upserted.facts.node_id, Some(&upserted.facts))),
-                Input::Removed(removed) => changed.push((&removed.node_id, None)),
+                Input::Upserted(event) => {
+                    let facts = &event.data.facts;
+                    changed.push((&facts.node_id, event.source.as_str(), Some(facts)));
+                }
+                Input::Removed(event) => changed.push((&event.data.node_id, event.source.as_str(), None)),
             }
         }
         // Two batches of the same nodes do not wait for each other: known rows are locked in order
         // of id, new ones are added in that order. What happens to one node keeps its own.
-        changed.sort_by_key(|(node, _)| *node);
-        let touched: BTreeSet<_> = changed.iter().map(|(node, _)| *node).chain(alive.iter().copied()).collect();
+        changed.sort_by_key(|(node, ..)| *node);
+        let touched: BTreeSet<_> = changed.iter().map(|(node, ..)| *node).chain(alive.iter().copied()).collect();
         let mut tx = store.begin().await?;
         // Whoever deregisters one of them at this moment waits, or was waited for: it is not put back.
-        let upserted = changed.iter().filter(|(_, facts)| facts.is_some()).map(|(node, _)| NodeId::clone(node));
+        let upserted = changed.iter().filter(|(_, _, facts)| facts.is_some()).map(|(node, ..)| NodeId::clone(node));
         tx.hold_identities(&upserted.collect::<Vec<_>>()).await?;
         let cut_off = tx.deregistered(&touched.iter().copied().cloned().collect::<Vec<_>>()).await?;
         let mut refused: BTreeMap<Refusal, u32> = BTreeMap::new();
@@ -104,16 +114,27 @@ impl Handler for Inventory {
         if !changed.is_empty() {
             tx.lock_nodes(touched.into_iter()).await?;
         }
-        for (node, facts) in changed {
+        let mut deeds = Vec::new();
+        let mut note = |source, action, node: &NodeId, detail| {
+            let deed = Deed::done(WorkQueue::Inventory, action, node.to_string(), detail);
+            deeds.push((Actor::Event(source), deed));
+        };
+        for (node, source, facts) in changed {
             match facts {
                 // What was cut off does not come back under its old id.
                 Some(_) if cut_off.contains(node) => {
                     warn!(node.id = %node, "an event about a deregistered node is ignored");
                 }
-                Some(facts) => tx.put_node(facts, now).await?,
-                None => {
-                    tx.remove_node(node).await?;
+                Some(facts) => {
+                    // Tags say who may touch a node and what it gets; the rest is for people.
+                    let before = tx.lock_node_tags(node).await?;
+                    tx.put_node(facts, now).await?;
+                    if before.as_ref() != Some(&facts.tags) {
+                        note(source, "PutNode", node, json!({ "Tags": facts.tags, "Before": before }));
+                    }
                 }
+                None if tx.remove_node(node).await? => note(source, "RemoveNode", node, json!({})),
+                None => {}
             }
         }
         let alive: Vec<_> = alive.into_iter().cloned().collect();
@@ -122,8 +143,12 @@ impl Handler for Inventory {
             tx.put_patch_reports(&reports).await?;
             tx.note_patches(&reports, now).await?;
         }
-        // Last: everybody counts in the same rows, and whoever waits for them holds nothing else's.
+        // Last: everybody counts in the same rows and appends to the same log, and whoever waits for
+        // them holds nothing else's.
         tx.count_refused_reports(&refused).await?;
+        for (actor, deed) in deeds {
+            audit::record(&mut tx, master_key, &actor, deed, now).await?;
+        }
         tx.commit().await?;
         Ok(Applied::default())
     }

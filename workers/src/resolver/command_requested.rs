@@ -9,8 +9,8 @@ use patchwave_schemas::event::CommandRequested;
 use patchwave_schemas::{CloudEvent, CommandId};
 
 use super::Resolved;
-use super::audit::{self, Actor};
 use crate::HandlerError;
+use crate::audit::{self, Actor};
 use crate::effects::Effects;
 
 /// The event's id names the command: published twice, it runs once.

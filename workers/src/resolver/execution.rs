@@ -15,7 +15,7 @@ use patchwave_schemas::CommandId;
 use patchwave_schemas::event::{CancelCause, CommandRequested, RolloutCancelRequested, Target, Timer};
 use patchwave_schemas::ids::derived_uuid;
 
-use super::audit::{self, Actor};
+use crate::audit::{self, Actor};
 use crate::effects::Effects;
 use crate::{HandlerError, news};
 

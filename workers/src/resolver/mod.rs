@@ -2,7 +2,6 @@
 //!
 //! One file for each message. A window execution's row is the lock for what happens to it.
 
-mod audit;
 mod command_requested;
 mod execution;
 mod rollout_finished;

@@ -8,12 +8,13 @@ use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::windows::{CutoffBehavior, RegisteredWindow};
 use patchwave_platform::store::{Store, Tx};
 use patchwave_schemas::event::{Timer, WindowStartRequested, WindowStarted};
+use patchwave_schemas::topology::WorkQueue;
 use patchwave_schemas::{CloudEvent, TaskExecutionId, WindowExecutionId, WindowId};
 use serde_json::json;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::audit::{self, Actor};
+use crate::audit::{self, Actor, Deed};
 use super::{Resolved, execution};
 use crate::effects::Effects;
 use crate::{HandlerError, news};
@@ -126,9 +127,9 @@ async fn fire(
         return Ok(Ok(Effects::default()));
     }
     if let Some(source) = &firing.asked_by {
-        let what = ("StartMaintenanceWindow", firing.id.to_string());
         let detail = json!({ "WindowId": execution.window_id, "Status": execution.status });
-        audit::record(&mut tx, master_key, &Actor::Event(source), what, detail, now).await?;
+        let deed = Deed::done(WorkQueue::Resolver, "StartMaintenanceWindow", firing.id.to_string(), detail);
+        audit::record(&mut tx, master_key, &Actor::Event(source), deed, now).await?;
     }
     if missed || overlapping {
         let note = if missed { "MISSED" } else { "" };

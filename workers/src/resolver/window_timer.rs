@@ -6,12 +6,13 @@ use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::executions::Execution;
 use patchwave_platform::store::{Store, Tx};
 use patchwave_schemas::event::{Timer, WindowCancelRequested};
+use patchwave_schemas::topology::WorkQueue;
 use patchwave_schemas::{CloudEvent, WindowExecutionId};
 use serde_json::json;
 
-use super::audit::{self, Actor};
 use super::{Resolved, execution};
 use crate::HandlerError;
+use crate::audit::{self, Actor, Deed};
 use crate::effects::Effects;
 
 /// Time between two looks at a firing that outlives its window.
@@ -57,8 +58,8 @@ async fn apply(
     effects.merge(execution::advance(&mut tx, master_key, &mut execution, &mut tasks, event, now).await?);
     settle_timers(&mut tx, &execution, event, now).await?;
     if let Some(source) = asked_by {
-        let what = ("CancelMaintenanceWindowExecution", id.to_string());
-        audit::record(&mut tx, master_key, &Actor::Event(source), what, json!({}), now).await?;
+        let deed = Deed::done(WorkQueue::Resolver, "CancelMaintenanceWindowExecution", id.to_string(), json!({}));
+        audit::record(&mut tx, master_key, &Actor::Event(source), deed, now).await?;
     }
     tx.commit().await?;
     Ok(Ok(effects))
