@@ -13,7 +13,7 @@ use patchwave_platform::audit::{Entry, Outcome, value_mac};
 use patchwave_platform::secrets::MasterKey;
 use serde_json::{Map, Value, json};
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Refused};
 use crate::wire::{Error, Request};
 use crate::{Api, model, operations};
 
@@ -50,14 +50,21 @@ pub(crate) async fn answer(api: &Api, mut request: Request) -> Result<Value, Err
     let class = operations::class(&request)?;
     let about = subject(&request, &Value::Null);
     permitted(api, request.caller(), class, request.operation(), &about).await?;
-    request.check()?;
+    if let Err(malformed) = request.check() {
+        if class.changes() {
+            // Its words quote what may be secret.
+            let code = malformed.code();
+            refused(api, request.caller(), request.operation(), &about, (code, Outcome::Failed)).await?;
+        }
+        return Err(malformed);
+    }
     if !class.changes() {
         let answer = within(operations::dispatch(api, &request)).await;
         // What a handler refuses by the caller's policy is as much a refusal as one by its class.
         if let Err(error) = &answer
             && error.code() == "AccessDeniedException"
         {
-            denied(api, request.caller(), request.operation(), &about).await?;
+            refused(api, request.caller(), request.operation(), &about, (error.code(), Outcome::Denied)).await?;
         }
         return answer;
     }
@@ -80,22 +87,29 @@ pub(crate) async fn permitted(
     subject: &str,
 ) -> Result<(), Error> {
     let Err(why) = permit(caller.role, caller.policy.is_some(), class) else { return Ok(()) };
-    denied(api, caller, action, subject).await?;
     let message = format!("access key {} is not allowed to call {action}: {why}", caller.access_key_id);
-    Err(Error::new("AccessDeniedException", message))
+    let error = Error::new("AccessDeniedException", message);
+    refused(api, caller, action, subject, (error.code(), Outcome::Denied)).await?;
+    Err(error)
 }
 
-/// Records that a caller was refused for lack of rights, as far as refusals may fill the log.
-async fn denied(api: &Api, caller: &Caller, action: &str, subject: &str) -> Result<(), Error> {
-    let Some(unrecorded) = api.gate.may_record() else { return Ok(()) };
+/// Records that a caller was refused before anything was tried, as far as refusals may fill the log.
+async fn refused(
+    api: &Api,
+    caller: &Caller,
+    action: &str,
+    subject: &str,
+    (code, outcome): (&str, Outcome),
+) -> Result<(), Error> {
+    let Some(unrecorded) = api.gate.may_record(Refused::KeyHolder) else { return Ok(()) };
     let entry = Entry {
         at: Timestamp::now(),
         actor: caller.access_key_id.clone(),
         source: caller.source.clone(),
         action: action.to_owned(),
         subject: subject.to_owned(),
-        detail: json!({ "UnrecordedBefore": unrecorded }),
-        outcome: Outcome::Denied,
+        detail: json!({ "Code": code, "UnrecordedBefore": unrecorded }),
+        outcome,
     };
     api.store.audit(&api.master_key, &entry).await?;
     Ok(())

@@ -23,6 +23,7 @@ use patchwave_schemas::registration::{Registered, Registration, RegistrationRefu
 use serde_json::json;
 
 use crate::Api;
+use crate::auth::Refused;
 use crate::auth::strangers::Network;
 
 /// Bytes of a registration at most: its fields are short.
@@ -46,12 +47,16 @@ async fn register_node(
         // The body holds a code; what serde says of it names fields only where it is not text.
         Refusal(rejection.status(), "ValidationException", "the body is not a registration in JSON".to_owned())
     })?;
-    check_claim(&api, &network, &registration).await?;
     let now = Timestamp::now();
+    check_claim(&api, &network, &registration, now).await?;
     let mut tx = api.store.begin().await?;
     let outcome = match register(&mut tx, &api.master_key, &registration, now).await {
         Ok(outcome) => outcome,
-        Err(error) => return Err(refused(&registration, error)),
+        Err(error) => {
+            // The store takes one writer at a time.
+            drop(tx);
+            return Err(refused(&api, &network, &registration, error, now).await);
+        }
     };
     let identity = &outcome.identity;
     if outcome.kind != Kind::Repeated {
@@ -85,7 +90,12 @@ async fn register_node(
 }
 
 /// Checks the code before anything is locked, and how often that may fail.
-async fn check_claim(api: &Api, network: &Network, registration: &Registration) -> Result<(), Refusal> {
+async fn check_claim(
+    api: &Api,
+    network: &Network,
+    registration: &Registration,
+    now: Timestamp,
+) -> Result<(), Refusal> {
     let strangers = &api.gate.strangers;
     let look = strangers.look(&network.0).await.map_err(Refusal::too_often)?;
     let Err(error) = check_code(&api.store, &api.master_key, registration).await else { return Ok(()) };
@@ -93,15 +103,44 @@ async fn check_claim(api: &Api, network: &Network, registration: &Registration) 
         return Err(error.into());
     }
     strangers.failed(&network.0);
-    Err(look.wait.map_or_else(|| refused(registration, error), Refusal::too_often))
+    match look.wait {
+        Some(wait) => Err(Refusal::too_often(wait)),
+        None => Err(refused(api, network, registration, error, now).await),
+    }
 }
 
-fn refused(registration: &Registration, error: RegistrationError) -> Refusal {
-    tracing::warn!(
-        activation.id = registration.activation_id.chars().take(64).collect::<String>(),
-        error = %error_chain(&error),
-        "a registration is refused"
-    );
+/// Takes note of a machine that is refused, as far as strangers may fill the log.
+async fn refused(
+    api: &Api,
+    network: &Network,
+    registration: &Registration,
+    error: RegistrationError,
+    now: Timestamp,
+) -> Refusal {
+    let claimed: String = registration.activation_id.chars().filter(|c| !c.is_control()).take(64).collect();
+    tracing::warn!(activation.id = claimed, error = %error_chain(&error), "a registration is refused");
+    if error.class() == Class::Transient {
+        return error.into();
+    }
+    let Some(unrecorded) = api.gate.may_record(Refused::Stranger) else { return error.into() };
+    let rebound = registration.rebind.as_ref();
+    let entry = Entry {
+        at: now,
+        // It is not known whether the activation is theirs.
+        actor: "unknown".to_owned(),
+        source: network.0.clone(),
+        action: if rebound.is_some() { "RebindManagedInstance" } else { "RegisterManagedInstance" }.to_owned(),
+        subject: rebound.map(|rebind| rebind.node_id.to_string()).unwrap_or_default(),
+        detail: json!({
+            "ActivationId": claimed,
+            "Message": error.to_string(),
+            "UnrecordedBefore": unrecorded,
+        }),
+        outcome: Outcome::Denied,
+    };
+    if let Err(failure) = api.store.audit(&api.master_key, &entry).await {
+        tracing::error!(error = %error_chain(&failure), "a refused registration could not be recorded");
+    }
     error.into()
 }
 

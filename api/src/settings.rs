@@ -45,9 +45,9 @@ impl Input {
 }
 
 /// GetServiceSetting.
-pub(crate) async fn get(_: &Api, request: &Request) -> Result<Value, Error> {
+pub(crate) async fn get(api: &Api, request: &Request) -> Result<Value, Error> {
     let (id, value, _) = request.read::<Input>()?.find()?;
-    Ok(json!({ "ServiceSetting": view(id, value) }))
+    Ok(json!({ "ServiceSetting": view(api.account_id(), id, value) }))
 }
 
 /// ResetServiceSetting: to the default, which it has.
@@ -67,13 +67,13 @@ pub(crate) async fn update(_: &Api, request: &Request) -> Result<Value, Error> {
     }
 }
 
-fn view(id: &str, value: &str) -> Value {
+fn view(account_id: &str, id: &str, value: &str) -> Value {
     json!({
         "SettingId": id,
         "SettingValue": value,
         "LastModifiedDate": epoch(jiff::Timestamp::UNIX_EPOCH),
         "LastModifiedUser": "System",
-        "ARN": format!("arn:aws:ssm:local:000000000000:servicesetting{id}"),
+        "ARN": format!("arn:aws:ssm:local:{account_id}:servicesetting{id}"),
         "Status": "Default",
     })
 }

@@ -68,12 +68,30 @@ pub(crate) struct Gate {
     pub(crate) strangers: Strangers,
     pub(crate) keys_asked: Buckets,
     recorded: Buckets,
-    /// Failures since the last one that was recorded.
-    unrecorded: AtomicU64,
+    /// Refusals since the last one that was recorded, of strangers and of holders of keys.
+    unrecorded: [AtomicU64; 2],
     bodies: Arc<Shares>,
     in_hand: Semaphore,
     refused_total: AtomicU64,
     throttled_total: AtomicU64,
+}
+
+/// Who is refused. What is recorded of strangers takes no room from those who are known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Refused {
+    /// Nobody knows who: anybody can be one, as often as they like.
+    Stranger,
+    /// The holder of an access key.
+    KeyHolder,
+}
+
+impl Refused {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Stranger => "strangers",
+            Self::KeyHolder => "key holders",
+        }
+    }
 }
 
 impl Default for Gate {
@@ -83,7 +101,7 @@ impl Default for Gate {
             strangers: Strangers::default(),
             keys_asked: Buckets::new(limits::KEYS),
             recorded: Buckets::new(limits::RECORDED_FAILURES),
-            unrecorded: AtomicU64::new(0),
+            unrecorded: Default::default(),
             bodies: Shares::new(BODIES_BYTES.0, BODIES_BYTES.1),
             in_hand: Semaphore::new(IN_HAND_MAX),
             refused_total: AtomicU64::new(0),
@@ -99,11 +117,12 @@ impl Gate {
     }
 
     /// Whether a refusal may take up a row of the audit log; if so, how many did not before it.
-    pub(crate) fn may_record(&self) -> Option<u64> {
-        match self.recorded.take("", Instant::now()) {
-            Ok(()) => Some(self.unrecorded.swap(0, Ordering::Relaxed)),
+    pub(crate) fn may_record(&self, refused: Refused) -> Option<u64> {
+        let unrecorded = &self.unrecorded[refused as usize];
+        match self.recorded.take(refused.name(), Instant::now()) {
+            Ok(()) => Some(unrecorded.swap(0, Ordering::Relaxed)),
             Err(_) => {
-                self.unrecorded.fetch_add(1, Ordering::Relaxed);
+                unrecorded.fetch_add(1, Ordering::Relaxed);
                 None
             }
         }
@@ -223,7 +242,7 @@ async fn refused(api: &Api, head: &request::Parts, source: &str, error: &Error, 
     api.gate.refused_total.fetch_add(1, Ordering::Relaxed);
     let target = head.headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     tracing::info!(source, target, code = error.code(), "refused a request");
-    let Some(unrecorded) = api.gate.may_record() else { return };
+    let Some(unrecorded) = api.gate.may_record(Refused::Stranger) else { return };
     let action = match target.split_once('.') {
         Some((_, operation)) => operation.to_owned(),
         None => format!("{} {}", head.method, head.uri.path()),
