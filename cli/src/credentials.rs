@@ -101,22 +101,24 @@ fn credentials(access_key_id: String, secret: String) -> anyhow::Result<Credenti
     Ok(Credentials { access_key_id, secret_access_key })
 }
 
-/// Writes an access key to a file that only its owner may read.
+/// Writes an access key to a file that only its owner may read, in place of one that may be there:
+/// that one's mode, owner, links and readers get nothing of the secret.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write(path: &Path, credentials: &Credentials) -> anyhow::Result<()> {
     let failed = || format!("could not write {}", path.display());
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(failed)?;
-    let secret = credentials.secret_access_key.reveal();
-    let id = &credentials.access_key_id;
-    write!(file, "access_key_id = \"{id}\"\nsecret_access_key = \"{secret}\"\n").with_context(failed)
+    let draft = path.with_extension(format!("{}.new", uuid::Uuid::new_v4().simple()));
+    let written = (|| {
+        // Made by nobody else: whoever put a file or a link here would be told the secret.
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let secret = credentials.secret_access_key.reveal();
+        let id = &credentials.access_key_id;
+        write!(file, "access_key_id = \"{id}\"\nsecret_access_key = \"{secret}\"\n")?;
+        file.sync_all()?;
+        std::fs::rename(&draft, path)
+    })();
+    written.inspect_err(|_: &std::io::Error| drop(std::fs::remove_file(&draft))).with_context(failed)
 }
 
 #[cfg(test)]
@@ -145,6 +147,30 @@ mod tests {
         assert_eq!(found(&[pair("", ""), aws]).as_deref(), Some("AWS"));
         assert_eq!(found(&[]).as_deref(), Some("FILE"));
         assert!(find(&Places::default()).expect("valid").is_none());
+    }
+
+    #[test]
+    fn a_secret_is_not_written_into_a_file_that_others_may_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, elsewhere) = (directory.path().join(FILE), directory.path().join("elsewhere"));
+        let secret = SecretAccessKey::new("hunter2-secret-0123456789".to_owned()).expect("a secret");
+        let key = Credentials { access_key_id: "OURS".to_owned(), secret_access_key: secret };
+        for is_link in [false, true] {
+            std::fs::write(&elsewhere, "old").expect("written");
+            std::fs::set_permissions(&elsewhere, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+            let _ = std::fs::remove_file(&file);
+            if is_link {
+                std::os::unix::fs::symlink(&elsewhere, &file).expect("a link");
+            } else {
+                std::fs::hard_link(&elsewhere, &file).expect("a link");
+            }
+            write(&file, &key).expect("written");
+            let found = std::fs::symlink_metadata(&file).expect("there");
+            assert!(found.is_file() && found.permissions().mode() & 0o777 == 0o600, "{found:?}");
+            assert_eq!(std::fs::read_to_string(&elsewhere).expect("there"), "old");
+            assert_eq!(read(&file).expect("a key").access_key_id, "OURS");
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 2, "and nothing is left behind");
     }
 
     #[test]
