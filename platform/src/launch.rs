@@ -228,9 +228,15 @@ async fn render(tx: &mut Tx, request: &CommandRequested) -> Result<RenderedDocum
         }
         .into());
     };
-    let definition = Definition::parse(&found.definition).map_err(Error::corrupt("document_versions.definition"))?;
-    let number = found.version.to_string();
-    Ok(documents::render_own(&definition, name, &number, found.content.len(), &request.parameters)?)
+    let (name, parameters) = (name.clone(), request.parameters.clone());
+    // Compiling the patterns that values are checked against may take a second.
+    let rendered = tokio::task::spawn_blocking(move || {
+        let definition =
+            Definition::stored(&found.definition).map_err(Error::corrupt("document_versions.definition"))?;
+        let number = found.version.to_string();
+        Ok(documents::render_own(&definition, &name, &number, found.content.len(), &parameters)?)
+    });
+    rendered.await.unwrap_or_else(|failure| std::panic::resume_unwind(failure.into_panic()))
 }
 
 fn check_fields(request: &CommandRequested) -> Result<(), LaunchError> {

@@ -28,6 +28,15 @@ pub(super) struct Content {
 }
 
 impl Content {
+    /// As [`Content::read`], beside the threads that answer requests: a content may keep one busy for
+    /// seconds.
+    pub(super) async fn read_apart(text: String, format: Option<String>) -> Result<Self, Error> {
+        let read = tokio::task::spawn_blocking(move || Self::read(text, format.as_deref()));
+        read.await.unwrap_or_else(|failure| {
+            Err(Error::internal(patchwave_platform::Class::Rejected, "a content could not be read", failure))
+        })
+    }
+
     /// Reads a content in the format that the request names, JSON if none.
     pub(super) fn read(text: String, format: Option<&str>) -> Result<Self, Error> {
         if text.len() > DOCUMENT_BYTES_MAX {

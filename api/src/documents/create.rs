@@ -49,7 +49,7 @@ pub(crate) async fn create(api: &Api, request: &Request) -> Result<Value, Error>
     }
     refuse_parts(input.requires.as_ref(), input.attachments.as_ref())?;
     let tags = checked_tags(&input.tags)?;
-    let content = Content::read(input.content, input.document_format.as_deref())?;
+    let content = Content::read_apart(input.content, input.document_format).await?;
     let now = Timestamp::now();
     let document = Document {
         name: name.clone(),

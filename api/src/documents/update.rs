@@ -33,7 +33,7 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
     let name = input.name;
     refuse_builtin(&name, "InvalidDocumentOperation")?;
     refuse_parts(None, input.attachments.as_ref())?;
-    let content = Content::read(input.content, input.document_format.as_deref())?;
+    let content = Content::read_apart(input.content, input.document_format).await?;
     let mut tx = api.store.begin().await?;
     let mut document = tx.lock_document(&name).await?.ok_or_else(|| unknown(&name))?;
     let latest = tx.document_version(&name, VersionSelector::Latest).await?.ok_or_else(|| unknown(&name))?;

@@ -82,7 +82,7 @@ pub(super) fn description(
 }
 
 fn definition(version: &DocumentVersion) -> Result<Definition, Error> {
-    Definition::parse(&version.definition).map_err(|error| {
+    Definition::stored(&version.definition).map_err(|error| {
         Error::internal(patchwave_platform::Class::Rejected, "a stored document cannot be read", error)
     })
 }

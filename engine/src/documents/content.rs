@@ -10,6 +10,8 @@ use super::timeout_of;
 
 /// Steps of a document at most; SSM bounds only its bytes.
 const STEPS_MAX: usize = 100;
+/// Parameters of a document at most (SSM).
+const PARAMETERS_MAX: usize = 200;
 
 /// What is wrong with a document's content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,11 +60,24 @@ pub(super) enum Line {
 }
 
 impl Definition {
-    /// Reads the content of a Command document.
+    /// Reads the content of a Command document. Compiling its patterns may take a second or two.
     ///
     /// # Errors
     /// [`ContentError`] with the first fault's place.
     pub fn parse(content: &Value) -> Result<Self, ContentError> {
+        Self::read(content, true)
+    }
+
+    /// Reads a content that [`Definition::parse`] accepted before: its patterns are compiled when
+    /// values are checked against them, and not for looking at it.
+    ///
+    /// # Errors
+    /// As [`Definition::parse`], if it was not accepted.
+    pub fn stored(content: &Value) -> Result<Self, ContentError> {
+        Self::read(content, false)
+    }
+
+    fn read(content: &Value, new: bool) -> Result<Self, ContentError> {
         let root = Reader::new("", content);
         root.only_members(&["schemaVersion", "description", "parameters", "mainSteps"])?;
         let version = root.required("schemaVersion")?;
@@ -73,8 +88,14 @@ impl Definition {
         let description = root.optional_text("description")?.map(str::to_owned);
         let mut parameters = Vec::new();
         if let Some(given) = root.member("parameters") {
-            for (name, parameter) in given.members()? {
-                parameters.push(ParameterDefinition::read(name, &parameter)?);
+            let members = given.members()?;
+            if members.len() > PARAMETERS_MAX {
+                let problem = format!("{} parameters; allowed are up to {PARAMETERS_MAX}", members.len());
+                return Err(given.fault(problem));
+            }
+            let patterns = members.iter().filter(|(_, one)| one.member("allowedPattern").is_some()).count();
+            for (name, parameter) in members {
+                parameters.push(ParameterDefinition::read(name, &parameter, patterns, new)?);
             }
         }
         let main_steps = root.required("mainSteps")?;

@@ -133,3 +133,31 @@ fn braces_that_name_no_parameter_are_the_scripts_own() {
     content["mainSteps"][0]["inputs"]["runCommand"] = json!(["docker inspect -f '{{ .Name }}' x", "echo {{ .Id }}"]);
     Definition::parse(&content).expect("a template of another program");
 }
+
+#[test]
+fn patterns_have_room_together_and_are_compiled_when_they_are_asked() {
+    let with = |count: usize, pattern: &str| {
+        let parameters: serde_json::Map<String, Value> = (0..count)
+            .map(|number| (format!("p{number}"), json!({ "type": "String", "allowedPattern": pattern })))
+            .collect();
+        let mut content = document();
+        content["parameters"] = Value::Object(parameters);
+        content["mainSteps"] = json!([{ "action": "aws:runShellScript", "name": "say",
+            "inputs": { "runCommand": ["true"] } }]);
+        content
+    };
+    for (count, pattern) in [(200, "[a-z0-9-]{1,63}"), (1, r"\w{25}")] {
+        Definition::parse(&with(count, pattern)).unwrap_or_else(|error| panic!("{count} of {pattern}: {error}"));
+    }
+    for (count, pattern, needle) in [(201, "a", "200"), (1_200, r"\w{30}", "200"), (200, r"\w{30}", "size limit")] {
+        let error = Definition::parse(&with(count, pattern)).expect_err(needle).to_string();
+        assert!(error.contains(needle), "{count} of {pattern}: {error}");
+    }
+    // Nothing is compiled to show a document; a value that is given finds what the pattern is.
+    let stored = Definition::stored(&with(200, r"(\w{99}){99}")).expect("believed");
+    assert_eq!(stored.parameters.len(), 200);
+    assert!(stored.parameters[0].check(&["a".to_owned()]).expect_err("too large").contains("size limit"));
+    let stored = Definition::stored(&document()).expect("a valid document");
+    let service = stored.parameter("service").expect("there");
+    assert!(service.check(&["nginx".to_owned()]).is_ok() && service.check(&["NGINX".to_owned()]).is_err());
+}

@@ -1,5 +1,7 @@
 //! What a document says of its parameters, and whether values are within it.
 
+use std::sync::OnceLock;
+
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
@@ -42,6 +44,38 @@ impl ParameterType {
 /// Bytes of a pattern once it is compiled: a few characters with nested repetitions ask for
 /// ten megabytes and a second of work. Enough for a hundred letters of any script.
 const PATTERN_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of all patterns of a document together. With the most parameters that there can be, each
+/// has room for a word of any script.
+const PATTERNS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a value must match, the whole of it. Compiled when it is first asked, which may take a
+/// second or two for all patterns of a document.
+#[derive(Debug, Clone)]
+struct Pattern {
+    /// As written.
+    text: String,
+    bytes_max: usize,
+    compiled: OnceLock<Result<Regex, String>>,
+}
+
+impl Pattern {
+    /// One of `count` patterns of a document.
+    fn one_of(count: usize, text: &str) -> Self {
+        let bytes_max = PATTERN_BYTES_MAX.min(PATTERNS_BYTES_MAX / count.max(1));
+        Self { text: text.to_owned(), bytes_max, compiled: OnceLock::new() }
+    }
+
+    fn regex(&self) -> Result<&Regex, String> {
+        let compile = || {
+            let text = &self.text;
+            RegexBuilder::new(&format!("^(?:{text})$")).size_limit(self.bytes_max).build().map_err(|error| {
+                let why = error.to_string().lines().last().unwrap_or_default().to_owned();
+                format!("`{text}` is no regular expression that is known here: {why}")
+            })
+        };
+        self.compiled.get_or_init(compile).as_ref().map_err(Clone::clone)
+    }
+}
 
 /// A parameter of a document.
 #[derive(Debug, Clone)]
@@ -55,8 +89,7 @@ pub struct ParameterDefinition {
     /// The value when none is given, as SSM carries values; `None` makes it mandatory.
     pub default: Option<Vec<String>>,
     allowed_values: Vec<String>,
-    /// As written, and what it means: it must match the whole value.
-    allowed_pattern: Option<(String, Regex)>,
+    allowed_pattern: Option<Pattern>,
     items: (Option<usize>, Option<usize>),
     chars: (Option<usize>, Option<usize>),
 }
@@ -77,8 +110,9 @@ const MEMBERS: [&str; 11] = [
 ];
 
 impl ParameterDefinition {
-    /// Reads a definition, and checks its default against the rest.
-    pub(super) fn read(name: &str, reader: &Reader<'_>) -> Result<Self, ContentError> {
+    /// Reads a definition of a document with that many patterns. Of a `new` one the pattern and the
+    /// default are checked as well; of one that was checked when it was stored they are believed.
+    pub(super) fn read(name: &str, reader: &Reader<'_>, patterns: usize, new: bool) -> Result<Self, ContentError> {
         let names_variable = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if name.is_empty() || name.len() > 64 || !names_variable {
             return Err(reader.fault(format!(
@@ -104,16 +138,12 @@ impl ParameterDefinition {
         }
         let allowed_pattern = match reader.member("allowedPattern") {
             None => None,
-            Some(pattern) => {
-                let text = pattern.text()?;
-                let compiled = RegexBuilder::new(&format!("^(?:{text})$"))
-                    .size_limit(PATTERN_BYTES_MAX)
-                    .build()
-                    .map_err(|error| {
-                        let why = error.to_string().lines().last().unwrap_or_default().to_owned();
-                        pattern.fault(format!("`{text}` is no regular expression that is known here: {why}"))
-                    })?;
-                Some((text.to_owned(), compiled))
+            Some(given) => {
+                let pattern = Pattern::one_of(patterns, given.text()?);
+                if new {
+                    pattern.regex().map_err(|problem| given.fault(problem))?;
+                }
+                Some(pattern)
             }
         };
         let mut parameter = Self {
@@ -143,7 +173,7 @@ impl ParameterDefinition {
             };
             // An empty text or list stands for "nothing", whatever else is allowed (SSM's documents do so).
             let is_nothing = values.iter().all(String::is_empty);
-            if !is_nothing {
+            if new && !is_nothing {
                 parameter.check(&values).map_err(|problem| default.fault(problem))?;
             }
             parameter.default = Some(values);
@@ -193,8 +223,8 @@ impl ParameterDefinition {
             return Err(format!("`{value}` is not allowed; allowed are {}", self.allowed_values.join(", ")));
         }
         match &self.allowed_pattern {
-            Some((text, pattern)) if !pattern.is_match(value) => {
-                Err(format!("`{value}` is not allowed; allowed is what matches {text}"))
+            Some(pattern) if !pattern.regex()?.is_match(value) => {
+                Err(format!("`{value}` is not allowed; allowed is what matches {}", pattern.text))
             }
             _ => Ok(()),
         }
