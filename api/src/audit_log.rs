@@ -1,5 +1,7 @@
 //! ListAuditEntries and VerifyAudit: what was done, and whether the log of it is whole.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use patchwave_platform::audit::{Head, Recorded};
 use patchwave_platform::store::audit::AuditQuery;
@@ -11,6 +13,8 @@ use crate::wire::{Error, Request, epoch, present};
 
 /// Faults that are named at most: the first ones say where to look.
 const FAULTS_MAX: usize = 50;
+/// Time for reading the log through in one answer: well below what an answer may take.
+const VERIFY_WITHIN: Duration = Duration::from_secs(20);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -19,14 +23,22 @@ struct Input {
     until: Option<String>,
     actor: Option<String>,
     action: Option<String>,
-    expect: Option<Expected>,
+    expect: Option<Place>,
+    after: Option<Place>,
 }
 
+/// A place in the log.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Expected {
+struct Place {
     seq: i64,
     mac: String,
+}
+
+impl From<Place> for Head {
+    fn from(place: Place) -> Self {
+        Self { seq: place.seq, mac: place.mac }
+    }
 }
 
 /// ListAuditEntries, newest first.
@@ -47,17 +59,24 @@ pub(crate) async fn list(api: &Api, request: &Request) -> Result<Value, Error> {
     Ok(present(json!({ "AuditEntries": entries, "NextToken": next })))
 }
 
-/// VerifyAudit: reads the whole log through. `Expect` is a head that was noted before.
+/// VerifyAudit: reads the log through, from its beginning or from `After`, where an answer before
+/// left off. `Expect` is a head that was noted before.
+///
+/// A log that takes too long for one answer comes back with `Next`, to be given as `After`. It is
+/// `Intact` when the last answer says so, and every one before had no faults.
 pub(crate) async fn verify(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
-    let expected = input.expect.map(|head| Head { seq: head.seq, mac: head.mac });
-    let (head, faults) = api.store.verify_audit(&api.master_key, expected, FAULTS_MAX).await?;
-    let faults: Vec<Value> = faults.iter().map(|fault| json!({ "Seq": fault.seq, "Reason": fault.reason })).collect();
-    Ok(json!({
-        "Intact": faults.is_empty(),
-        "Head": { "Seq": head.seq, "Mac": head.mac },
+    let (after, expected) = (input.after.map(Head::from).unwrap_or_default(), input.expect.map(Head::from));
+    let found = api.store.verify_audit(&api.master_key, after, expected, FAULTS_MAX, VERIFY_WITHIN).await?;
+    let faults: Vec<Value> =
+        found.faults.iter().map(|fault| json!({ "Seq": fault.seq, "Reason": fault.reason })).collect();
+    let head = json!({ "Seq": found.head.seq, "Mac": found.head.mac });
+    Ok(present(json!({
+        "Intact": found.is_whole && faults.is_empty(),
+        "Head": head,
+        "Next": (!found.is_whole).then_some(&head),
         "Faults": faults,
-    }))
+    })))
 }
 
 fn instant(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Error> {

@@ -167,13 +167,29 @@ pub struct Chain<'a> {
     last: Head,
     expected: Option<Head>,
     faults: Vec<Fault>,
+    faults_max: usize,
 }
 
 impl<'a> Chain<'a> {
-    /// Begins before the first entry. `expected` is a head that was noted elsewhere.
+    /// Begins behind `after`, which is where an earlier check stopped, or else before the first
+    /// entry. `expected` is a head that was noted elsewhere; one that is not behind `after` is the
+    /// earlier check's business. Of what is wrong the first `faults_max` things are kept.
     #[must_use]
-    pub fn new(master_key: &'a MasterKey, expected: Option<Head>) -> Self {
-        Self { master_key, last: Head::default(), expected, faults: Vec::new() }
+    pub fn new(master_key: &'a MasterKey, after: Head, expected: Option<Head>, faults_max: usize) -> Self {
+        let expected = expected.filter(|head| head.seq > after.seq);
+        Self { master_key, last: after, expected, faults: Vec::new(), faults_max }
+    }
+
+    /// Whether as many faults were found as are kept.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.faults.len() >= self.faults_max
+    }
+
+    /// Leaves off before the end of the log: where, and the faults so far.
+    #[must_use]
+    pub fn pause(self) -> (Head, Vec<Fault>) {
+        (self.last, self.faults)
     }
 
     /// Takes the next entry.
@@ -222,7 +238,9 @@ impl<'a> Chain<'a> {
     }
 
     fn fault(&mut self, seq: i64, reason: String) {
-        self.faults.push(Fault { seq, reason });
+        if !self.is_full() {
+            self.faults.push(Fault { seq, reason });
+        }
     }
 }
 
@@ -258,7 +276,7 @@ mod tests {
 
     fn faults(log: &[Recorded], head: &Head, expected: Option<Head>) -> Vec<i64> {
         let master_key = key();
-        let mut chain = Chain::new(&master_key, expected);
+        let mut chain = Chain::new(&master_key, Head::default(), expected, 50);
         log.iter().for_each(|entry| chain.push(entry));
         chain.finish(head).1.into_iter().map(|fault| fault.seq).collect()
     }
@@ -325,10 +343,35 @@ mod tests {
     }
 
     #[test]
+    fn a_check_goes_on_where_it_left_off_and_keeps_the_first_faults() {
+        let (whole, master_key) = (log(6), key());
+        let end = head(&whole);
+        for cut in 0..6 {
+            let mut first = Chain::new(&master_key, Head::default(), Some(end.clone()), 50);
+            whole[..cut].iter().for_each(|entry| first.push(entry));
+            let (at, faults) = first.pause();
+            assert_eq!((at.clone(), faults), (head(&whole[..cut]), Vec::new()));
+            let mut rest = Chain::new(&master_key, at, Some(end.clone()), 50);
+            whole[cut..].iter().for_each(|entry| rest.push(entry));
+            assert_eq!(rest.finish(&end), (end.clone(), Vec::new()));
+        }
+        // Whoever says that it left off elsewhere is told.
+        let elsewhere = Head { seq: 3, mac: "ab".repeat(32) };
+        let mut chain = Chain::new(&master_key, elsewhere, None, 50);
+        whole[3..].iter().for_each(|entry| chain.push(entry));
+        assert_eq!(chain.finish(&end).1.first().map(|fault| fault.seq), Some(4));
+        let other = MasterKey::from_bytes(&[4; 32]);
+        let mut chain = Chain::new(&other, Head::default(), None, 2);
+        whole.iter().for_each(|entry| chain.push(entry));
+        assert!(chain.is_full());
+        assert_eq!(chain.finish(&end).1.iter().map(|fault| fault.seq).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
     fn a_log_of_another_master_key_is_not_accepted() {
         let log = log(2);
         let other = MasterKey::from_bytes(&[4; 32]);
-        let mut chain = Chain::new(&other, None);
+        let mut chain = Chain::new(&other, Head::default(), None, 50);
         log.iter().for_each(|entry| chain.push(entry));
         assert_eq!(chain.finish(&head(&log)).1.len(), 2);
     }

@@ -45,10 +45,7 @@ fn command(parameters: &[&str]) -> CommandRequested {
         document_version: None,
         instance_ids: vec![NodeId::from_bits(1).to_string()],
         targets: Vec::new(),
-        parameters: BTreeMap::from([(
-            "commands".to_owned(),
-            parameters.iter().map(|one| (*one).to_owned()).collect(),
-        )]),
+        parameters: BTreeMap::from([("commands".to_owned(), parameters.iter().map(|one| (*one).to_owned()).collect())]),
         max_concurrency: None,
         max_errors: None,
         error_mode: ErrorMode::Ssm,

@@ -275,6 +275,45 @@ async fn every_change_is_recorded_before_and_after_and_reads_are_not() {
 }
 
 #[tokio::test]
+async fn what_is_refused_before_it_is_tried_is_recorded_unless_it_only_reads() {
+    let api = Harness::new().await;
+    let other = api.nodes(1..2, &[("Site", "Berlin")]).await.remove(0);
+    let limited = api.key(Role::Viewer, Some(("Site", "Bonn"))).await;
+    let before = log(&api).await.len();
+    api.refused("CreateMaintenanceWindow", json!({ "Name": "not a name" }), "ValidationException").await;
+    api.refused("GetMaintenanceWindow", json!({ "WindowId": "x" }), "ValidationException").await;
+    let patches = json!({ "InstanceId": other });
+    assert_eq!(code(&api, &limited, "AmazonSSM.DescribeInstancePatches", patches).await, "AccessDeniedException");
+    let machine = json!({ "activation_id": "00000000-0000-0000-0000-000000000001", "activation_code": "hunter2",
+        "public_key": "A".repeat(43) + "=", "fingerprint": "v1:x", "computer_name": "host",
+        "operating_system": "DEBIAN", "platform_name": "Debian GNU/Linux", "platform_version": "12",
+        "agent_version": "0.1.0" });
+    for _ in 0..60 {
+        let request = Request::post("/node/v1/register").header("content-type", "application/json");
+        let request = request.body(Body::from(machine.to_string())).expect("a request");
+        let (_, refusal) = send(&api, request).await;
+        assert!(!refusal.to_string().contains("hunter2"), "{refusal}");
+    }
+    let mut entries = api.store.audit_entries(&AuditQuery::default(), None, 100).await.expect("a log");
+    entries.reverse();
+    let entries = entries.split_off(before);
+    assert!(entries.iter().all(|entry| !entry.detail.contains("hunter2")), "{entries:?}");
+    let shown = |entry: &patchwave_platform::audit::Recorded| {
+        [&entry.actor, &entry.action, &entry.subject, &entry.outcome].map(String::clone)
+    };
+    let admin = api.admin.access_key_id.as_str();
+    assert_eq!(shown(&entries[0]), [admin, "CreateMaintenanceWindow", "not a name", "failed"].map(str::to_owned));
+    let denied = [limited.access_key_id.as_str(), "DescribeInstancePatches", &other, "denied"].map(str::to_owned);
+    assert_eq!(shown(&entries[1]), denied);
+    let machines = &entries[2..];
+    assert!((1..=25).contains(&machines.len()), "{} of 60 are recorded", machines.len());
+    assert_eq!(shown(&machines[0]), ["unknown", "RegisterManagedInstance", "", "denied"].map(str::to_owned));
+    // Those that nobody knows take no room from those who are known.
+    api.refused("CreateMaintenanceWindow", json!({}), "ValidationException").await;
+    assert_eq!(log(&api).await.len(), before + entries.len() + 1);
+}
+
+#[tokio::test]
 async fn the_log_is_listed_and_verified_over_the_api() {
     let api = Harness::new().await;
     api.window().await;
@@ -286,6 +325,11 @@ async fn the_log_is_listed_and_verified_over_the_api() {
     assert_eq!((&verified["Intact"], &verified["Faults"]), (&json!(true), &json!([])));
     let noted = json!({ "Expect": verified["Head"] });
     assert_eq!(api.ok("Patchwave.VerifyAudit", noted.clone()).await["Intact"], true);
+    // From where an answer before left off; there it must be as it was.
+    let rest = json!({ "After": verified["Head"] });
+    assert_eq!(api.ok("Patchwave.VerifyAudit", rest).await["Intact"], true);
+    let elsewhere = json!({ "After": { "Seq": 1, "Mac": "ab".repeat(32) } });
+    assert_eq!(api.ok("Patchwave.VerifyAudit", elsewhere).await["Faults"][0]["Seq"], 2);
 
     sqlx::query("UPDATE audit_entries SET actor = 'somebody else' WHERE seq = 2")
         .execute(api.store.reader())

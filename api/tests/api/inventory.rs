@@ -112,6 +112,8 @@ async fn settings_have_the_one_value_that_holds_here() {
     let api = Harness::new().await;
     let setting = "/ssm/managed-instance/activation-tier";
     let arn = format!("arn:aws:ssm:eu-central-1:111122223333:servicesetting{setting}");
+    let shown = api.ok("GetServiceSetting", json!({ "SettingId": setting })).await["ServiceSetting"]["ARN"].clone();
+    assert_eq!(shown, json!(format!("arn:aws:ssm:local:{}:servicesetting{setting}", crate::support::ACCOUNT)));
     for id in [setting, &arn] {
         let read = api.ok("GetServiceSetting", json!({ "SettingId": id })).await["ServiceSetting"].clone();
         assert_eq!((&read["SettingId"], &read["SettingValue"]), (&json!(setting), &json!("advanced")));

@@ -25,6 +25,9 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
 
+/// What ARNs name.
+pub(crate) const ACCOUNT: &str = "123456789012";
+
 /// A bus that confirms and remembers everything.
 pub(crate) struct RecordingBus {
     pub(crate) published: Mutex<Vec<Outgoing>>,
@@ -122,7 +125,8 @@ impl Harness {
         let topics = Arc::new(OneSubscriber::default());
         let master_key = Arc::new(MasterKey::ephemeral().expect("randomness"));
         let admin = key(&store, &master_key, Role::Admin, None).await;
-        let router = router(Api::new(store.clone(), bus.clone(), topics.clone(), master_key.clone()));
+        let api = Api::new(store.clone(), bus.clone(), topics.clone(), master_key.clone());
+        let router = router(api.with_account_id(ACCOUNT));
         Self { store, bus, topics, master_key, admin, router, _directory: directory }
     }
 

@@ -1,5 +1,7 @@
 //! The audit log's rows: appending, listing, and reading it through for a check.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
@@ -10,6 +12,20 @@ use crate::secrets::MasterKey;
 /// Entries that are read at once for a check: some hundred KiB.
 const CHECK_ROWS: i64 = 500;
 const COLUMNS: &str = "seq, at, actor, source, action, subject, detail, outcome, mac";
+
+/// How far the clocks of those who append may be apart, for finding where in the log a time is.
+const CLOCKS_DIFFER_MILLIS: i64 = 10 * 60 * 1000;
+
+/// What a check of the log, or of a part of it, found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The last entry that was looked at.
+    pub head: Head,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+    /// Whether there is nothing left to check: the end was reached, or enough is wrong.
+    pub is_whole: bool,
+}
 
 /// Which entries are asked for; what is absent is any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,18 +116,29 @@ impl Store {
         before: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Recorded>, Error> {
-        let text = format!(
-            "SELECT {COLUMNS} FROM audit_entries
-             WHERE seq < $1 AND at >= $2 AND at < $3 AND ($4 = '' OR actor = $4) AND ($5 = '' OR action = $5)
-             ORDER BY seq DESC LIMIT $6"
-        );
-        sqlx::query(super::sql(text))
-            .bind(before.unwrap_or(i64::MAX))
+        let (after, end) = self.audit_span(query).await?;
+        let before = before.unwrap_or(i64::MAX).min(end);
+        let mut text =
+            format!("SELECT {COLUMNS} FROM audit_entries WHERE seq > $1 AND seq < $2 AND at >= $3 AND at < $4");
+        // A condition that is not there leaves the planner no doubt which index serves.
+        let filters: Vec<_> = [("actor", &query.actor), ("action", &query.action)]
+            .into_iter()
+            .filter_map(|(column, wanted)| wanted.as_deref().map(|wanted| (column, wanted)))
+            .collect();
+        for (number, (column, _)) in filters.iter().enumerate() {
+            text.push_str(&format!(" AND {column} = ${}", number + 6));
+        }
+        text.push_str(" ORDER BY seq DESC LIMIT $5");
+        let mut statement = sqlx::query(super::sql(text))
+            .bind(after)
+            .bind(before)
             .bind(query.since.map_or(i64::MIN, millis))
             .bind(query.until.map_or(i64::MAX, millis))
-            .bind(query.actor.as_deref().unwrap_or_default())
-            .bind(query.action.as_deref().unwrap_or_default())
-            .bind(i64::from(limit))
+            .bind(i64::from(limit));
+        for (_, wanted) in filters {
+            statement = statement.bind(wanted);
+        }
+        statement
             .fetch_all(self.reader())
             .await
             .map_err(Error::doing("read the audit log"))?
@@ -120,8 +147,33 @@ impl Store {
             .collect()
     }
 
-    /// Checks the whole log, a few hundred entries at a time. Returns where it ends and what is
-    /// wrong with it, at most `faults_max` things; `expected` is a head that was noted elsewhere.
+    /// The positions that entries of a time can be between, neither included: the log is in order of
+    /// time but for the differences of its writers' clocks.
+    async fn audit_span(&self, query: &AuditQuery) -> Result<(i64, i64), Error> {
+        let find = async |statement: &'static str, at: i64| {
+            let row = sqlx::query(statement).bind(at).fetch_optional(self.reader()).await;
+            row.map_err(Error::doing("find a time in the audit log"))?.map(|row| get(&row, "seq")).transpose()
+        };
+        let after: Option<i64> = match query.since {
+            Some(since) => {
+                let at = millis(since).saturating_sub(CLOCKS_DIFFER_MILLIS);
+                find("SELECT seq FROM audit_entries WHERE at < $1 ORDER BY at DESC, seq DESC LIMIT 1", at).await?
+            }
+            None => None,
+        };
+        let before: Option<i64> = match query.until {
+            Some(until) => {
+                let at = millis(until).saturating_add(CLOCKS_DIFFER_MILLIS);
+                find("SELECT seq FROM audit_entries WHERE at >= $1 ORDER BY at, seq LIMIT 1", at).await?
+            }
+            None => None,
+        };
+        Ok((after.unwrap_or(i64::MIN), before.unwrap_or(i64::MAX)))
+    }
+
+    /// Checks the log behind `after`, where an earlier check left off, a few hundred entries at a
+    /// time, until its end or until `within` has passed. Finds at most `faults_max` things that are
+    /// wrong; `expected` is a head that was noted elsewhere.
     ///
     /// Entries that are appended meanwhile are of the next check.
     ///
@@ -130,9 +182,12 @@ impl Store {
     pub async fn verify_audit(
         &self,
         master_key: &MasterKey,
+        after: Head,
         expected: Option<Head>,
         faults_max: usize,
-    ) -> Result<(Head, Vec<Fault>), Error> {
+        within: Duration,
+    ) -> Result<Verified, Error> {
+        let started = Instant::now();
         // One statement, so that head and last entry are of one moment; either may have been taken away.
         let row = sqlx::query(
             "SELECT (SELECT seq FROM audit_head WHERE head_id = 1) AS seq,
@@ -147,30 +202,38 @@ impl Store {
             mac: get::<Option<String>>(&row, "mac")?.unwrap_or_default(),
         };
         let last: Option<i64> = get(&row, "last")?;
-        let mut chain = Chain::new(master_key, expected);
         let page =
             format!("SELECT {COLUMNS} FROM audit_entries WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT {CHECK_ROWS}");
-        let mut after = i64::MIN;
+        // From the very beginning, what is before the first entry is looked at as well.
+        let mut from = if after.seq > 0 { after.seq } else { i64::MIN };
+        let mut chain = Chain::new(master_key, after, expected, faults_max);
         loop {
             let rows = sqlx::query(super::sql(page.clone()))
-                .bind(after)
+                .bind(from)
                 .bind(head.seq)
                 .fetch_all(self.reader())
                 .await
                 .map_err(Error::doing("read the audit log"))?;
             let Some(last) = rows.last() else { break };
-            after = get(last, "seq")?;
+            from = get(last, "seq")?;
             for row in &rows {
                 chain.push(&recorded_of(row)?);
             }
+            if chain.is_full() {
+                let (head, faults) = chain.pause();
+                return Ok(Verified { head, faults, is_whole: true });
+            }
+            if started.elapsed() >= within && from < head.seq {
+                let (head, faults) = chain.pause();
+                return Ok(Verified { head, faults, is_whole: false });
+            }
         }
         let (end, mut faults) = chain.finish(&head);
-        if let Some(last) = last.filter(|last| *last > head.seq) {
+        if let Some(last) = last.filter(|last| *last > head.seq && faults.len() < faults_max) {
             let reason = format!("entry {last} is behind entry {}, where the head says that the log ends", head.seq);
             faults.push(Fault { seq: head.seq + 1, reason });
         }
-        faults.truncate(faults_max);
-        Ok((end, faults))
+        Ok(Verified { head: end, faults, is_whole: true })
     }
 }
 

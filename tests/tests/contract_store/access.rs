@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use patchwave_engine::access::{NodePolicy, Role};
-use patchwave_platform::audit::{Entry, Head, Outcome};
+use patchwave_platform::audit::{Entry, Fault, Head, Outcome};
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::access_keys::{AccessKey, SecretAccessKey};
 use patchwave_platform::store::audit::AuditQuery;
@@ -26,6 +27,8 @@ contract! {
     appended_at_once_the_log_has_no_gaps,
     an_entry_is_recorded_exactly_if_its_transaction_is,
     every_meddling_with_the_log_is_found,
+    a_long_log_is_checked_a_part_at_a_time,
+    entries_of_a_time_are_found_though_clocks_differ,
 }
 
 fn master(byte: u8) -> MasterKey {
@@ -188,7 +191,7 @@ async fn entries_are_listed_newest_first_by_time_actor_and_action(place: Place) 
     assert_eq!(seqs(AuditQuery { action: Some("x".to_owned()), ..of_a }, None, 10).await, [4, 1]);
     assert_eq!(seqs(AuditQuery { since: Some(at(2)), until: Some(at(4)), ..all }, None, 10).await, [3, 2]);
     let head = store.audit_head().await.unwrap();
-    assert_eq!(store.verify_audit(&master(1), Some(head.clone()), 9).await.unwrap(), (head, Vec::new()));
+    assert_eq!(verified(&store, Some(head.clone()), 9).await, (head, Vec::new()));
 }
 
 async fn appended_at_once_the_log_has_no_gaps(place: Place) {
@@ -206,7 +209,7 @@ async fn appended_at_once_the_log_has_no_gaps(place: Place) {
     for writer in writers {
         writer.await.unwrap();
     }
-    let (head, faults) = store.verify_audit(&master(1), None, 9).await.unwrap();
+    let (head, faults) = verified(&store, None, 9).await;
     assert_eq!((head.seq, faults), (80, Vec::new()));
 }
 
@@ -222,6 +225,71 @@ async fn an_entry_is_recorded_exactly_if_its_transaction_is(place: Place) {
     assert_eq!(store.audit_entries(&AuditQuery::default(), None, 10).await.unwrap()[0].action, "done");
 }
 
+/// Checks the whole log at once.
+async fn verified(store: &Store, expected: Option<Head>, faults_max: usize) -> (Head, Vec<Fault>) {
+    let minute = Duration::from_secs(60);
+    let found = store.verify_audit(&master(1), Head::default(), expected, faults_max, minute).await.unwrap();
+    assert!(found.is_whole);
+    (found.head, found.faults)
+}
+
+async fn a_long_log_is_checked_a_part_at_a_time(place: Place) {
+    let store = place.open().await;
+    let mut tx = store.begin().await.unwrap();
+    for number in 0..1_200 {
+        tx.audit(&master(1), &entry(number, "somebody", "x")).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let head = store.audit_head().await.unwrap();
+    let parts = async |expected: Option<Head>| {
+        let (mut after, mut parts, mut faults) = (Head::default(), Vec::new(), Vec::new());
+        loop {
+            let found = store.verify_audit(&master(1), after, expected.clone(), 5, Duration::ZERO).await.unwrap();
+            parts.push(found.head.seq);
+            faults.extend(found.faults.into_iter().map(|fault| fault.seq));
+            if found.is_whole {
+                return (parts, faults);
+            }
+            after = found.head;
+        }
+    };
+    assert_eq!(parts(Some(head.clone())).await, (vec![500, 1_000, 1_200], Vec::new()));
+    let noted = Head { seq: 3, mac: "ab".repeat(32) };
+    assert_eq!(parts(Some(noted)).await.1, [3], "told once");
+    execute(&store, "UPDATE audit_entries SET actor = 'another' WHERE seq = 700").await;
+    execute(&store, "DELETE FROM audit_entries WHERE seq = 1000").await;
+    assert_eq!(parts(Some(head)).await.1, [700, 1_000]);
+    execute(&store, "UPDATE audit_entries SET actor = 'another' WHERE seq > 2").await;
+    let (_, faults) = verified(&store, None, 5).await;
+    assert_eq!(faults.iter().map(|fault| fault.seq).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
+}
+
+async fn entries_of_a_time_are_found_though_clocks_differ(place: Place) {
+    let store = place.open().await;
+    // One writer's clock is five minutes behind; hours are between the days.
+    let hour = 3_600;
+    for (seconds, actor) in [(0, "a"), (hour, "b"), (hour - 300, "a"), (hour + 1, "b"), (2 * hour, "a")] {
+        store.audit(&master(1), &entry(seconds, actor, "x")).await.unwrap();
+    }
+    let found = async |since: Option<i64>, until: Option<i64>, actor: Option<&str>| {
+        let query = AuditQuery {
+            since: since.map(at),
+            until: until.map(at),
+            actor: actor.map(str::to_owned),
+            action: Some("x".to_owned()),
+        };
+        let entries = store.audit_entries(&query, None, 10).await.unwrap();
+        entries.into_iter().map(|entry| entry.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(found(None, None, None).await, [5, 4, 3, 2, 1]);
+    assert_eq!(found(Some(hour - 300), None, None).await, [5, 4, 3, 2]);
+    assert_eq!(found(Some(hour), None, None).await, [5, 4, 2]);
+    assert_eq!(found(Some(hour), Some(hour + 1), None).await, [2]);
+    assert_eq!(found(None, Some(hour), None).await, [3, 1]);
+    assert_eq!(found(Some(1), Some(2 * hour), Some("a")).await, [3]);
+    assert_eq!(found(Some(3 * hour), None, None).await, [0; 0]);
+}
+
 /// What somebody with the database and without the master key might do to entries 1 to 1100.
 async fn every_meddling_with_the_log_is_found(place: Place) {
     let store = place.open().await;
@@ -232,7 +300,7 @@ async fn every_meddling_with_the_log_is_found(place: Place) {
     }
     tx.commit().await.unwrap();
     let faults = async |expected| -> Vec<i64> {
-        let (_, faults) = store.verify_audit(&master(1), expected, 5).await.unwrap();
+        let (_, faults) = verified(&store, expected, 5).await;
         faults.into_iter().map(|fault| fault.seq).collect()
     };
     assert_eq!(faults(Some(heads[1_100].clone())).await, [0; 0]);

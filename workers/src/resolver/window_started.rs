@@ -14,8 +14,8 @@ use serde_json::json;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::audit::{self, Actor, Deed};
 use super::{Resolved, execution};
+use crate::audit::{self, Actor, Deed};
 use crate::effects::Effects;
 use crate::{HandlerError, news};
 
