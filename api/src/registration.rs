@@ -90,12 +90,7 @@ async fn register_node(
 }
 
 /// Checks the code before anything is locked, and how often that may fail.
-async fn check_claim(
-    api: &Api,
-    network: &Network,
-    registration: &Registration,
-    now: Timestamp,
-) -> Result<(), Refusal> {
+async fn check_claim(api: &Api, network: &Network, registration: &Registration, now: Timestamp) -> Result<(), Refusal> {
     let strangers = &api.gate.strangers;
     let look = strangers.look(&network.0).await.map_err(Refusal::too_often)?;
     let Err(error) = check_code(&api.store, &api.master_key, registration).await else { return Ok(()) };

@@ -136,7 +136,13 @@ async fn a_cancellation_from_the_bus_is_recorded_when_it_stops_something() {
 #[tokio::test]
 async fn requests_from_the_bus_that_are_refused_are_recorded_and_letters_of_nodes_are_not() {
     let world = World::new().await;
-    let death = |queue: &str| Some(Death { queue: queue.to_owned(), reason: "`hunter2` is not allowed".to_owned(), sender: Sender::ControlPlane });
+    let death = |queue: &str| {
+        Some(Death {
+            queue: queue.to_owned(),
+            reason: "`hunter2` is not allowed".to_owned(),
+            sender: Sender::ControlPlane,
+        })
+    };
     // A node may send what it likes to the queues of reports, under any name.
     world.take::<DeadLetters, _>(command(&["hunter2"]), death("patchwave.collector")).await;
     world.take::<DeadLetters, _>(NodeUpserted { facts: facts(&[]) }, death("patchwave.inventory")).await;

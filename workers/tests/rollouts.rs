@@ -199,7 +199,7 @@ async fn endings_by_cancel_are_told() {
     let cancel = |node_ids| {
         let cause = CancelCause::Requested;
         let request = RolloutCancelRequested { command_id: command, node_ids, cause, reason: String::new() };
-        Input::Cancel(CloudEvent::new(Uuid::nil(), "/test", at(2), request))
+        Input::Cancel(Box::new(CloudEvent::new(Uuid::nil(), "/test", at(2), request)))
     };
 
     let one = world.dispatch(&[cancel(vec![others[0].clone()])], at(2)).await;
@@ -345,7 +345,7 @@ async fn a_cutoff_is_told_from_a_wish_by_its_cause_and_not_by_its_words() {
         let command_id = world.command(details, 1).await;
         let request = RolloutCancelRequested { command_id, node_ids: Vec::new(), cause, reason: "cutoff".to_owned() };
         let event = CloudEvent::new(Uuid::nil(), "/test", at(1), request);
-        world.dispatch(&[Input::Cancel(event)], at(1)).await;
+        world.dispatch(&[Input::Cancel(Box::new(event))], at(1)).await;
         let command = world.store.command(command_id).await.unwrap().unwrap();
         assert_eq!(command.rollout.status().1, details);
     }

@@ -34,7 +34,7 @@ pub enum Input {
     /// A rollout was stored.
     Started(CommandId),
     /// A rollout, or some nodes of it, are to be stopped.
-    Cancel(CloudEvent<RolloutCancelRequested>),
+    Cancel(Box<CloudEvent<RolloutCancelRequested>>),
     /// A rollout is to be looked at.
     Check(CommandId),
     /// A node can be reached.
@@ -56,7 +56,7 @@ impl Handler for Dispatcher {
             RolloutStarted::TYPE => {
                 CloudEvent::<RolloutStarted>::from_bytes(body).map(|event| Input::Started(event.data.command_id))
             }
-            RolloutCancelRequested::TYPE => CloudEvent::from_bytes(body).map(Input::Cancel),
+            RolloutCancelRequested::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Cancel(Box::new(event))),
             TimerFired::TYPE => match CloudEvent::<TimerFired>::from_bytes(body)?.data.timer {
                 Timer::RolloutCheck { command_id } => Ok(Input::Check(command_id)),
                 other => Err(unknown(&other.key())),

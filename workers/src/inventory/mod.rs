@@ -32,7 +32,7 @@ pub enum Input {
     /// Another system adds or changes a node.
     Upserted(Box<CloudEvent<NodeUpserted>>),
     /// Another system takes a node out.
-    Removed(CloudEvent<NodeRemoved>),
+    Removed(Box<CloudEvent<NodeRemoved>>),
 }
 
 #[async_trait]
@@ -59,7 +59,7 @@ impl Handler for Inventory {
                 upserted.data.facts.check().map_err(|problem| DecodeError::Value { problem })?;
                 Ok(Input::Upserted(Box::new(upserted)))
             }
-            NodeRemoved::TYPE => CloudEvent::from_bytes(body).map(Input::Removed),
+            NodeRemoved::TYPE => CloudEvent::from_bytes(body).map(|event| Input::Removed(Box::new(event))),
             other => Err(DecodeError::UnknownType { found: other.to_owned() }),
         }
     }
