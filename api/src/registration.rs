@@ -4,6 +4,7 @@
 //! keys are public. Whoever has no valid activation changes nothing here, and holds nothing up:
 //! the code is looked at before anything is locked.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::rejection::JsonRejection;
@@ -55,7 +56,7 @@ async fn register_node(
         Err(error) => {
             // The store takes one writer at a time.
             drop(tx);
-            return Err(refused(&api, &network, &registration, error, now).await);
+            return Err(refused(&api, &network, &registration, error, now));
         }
     };
     let identity = &outcome.identity;
@@ -100,12 +101,12 @@ async fn check_claim(api: &Api, network: &Network, registration: &Registration, 
     strangers.failed(&network.0);
     match look.wait {
         Some(wait) => Err(Refusal::too_often(wait)),
-        None => Err(refused(api, network, registration, error, now).await),
+        None => Err(refused(api, network, registration, error, now)),
     }
 }
 
 /// Takes note of a machine that is refused, as far as strangers may fill the log.
-async fn refused(
+fn refused(
     api: &Api,
     network: &Network,
     registration: &Registration,
@@ -133,9 +134,14 @@ async fn refused(
         }),
         outcome: Outcome::Denied,
     };
-    if let Err(failure) = api.store.audit(&api.master_key, &entry).await {
-        tracing::error!(error = %error_chain(&failure), "a refused registration could not be recorded");
-    }
+    // Whoever is refused waits for nobody who holds the log's end, and holds nothing up; the rate of
+    // what may be recorded bounds how many of these there are.
+    let (store, master_key) = (api.store.clone(), Arc::clone(&api.master_key));
+    tokio::spawn(async move {
+        if let Err(failure) = store.audit(&master_key, &entry).await {
+            tracing::error!(error = %error_chain(&failure), "a refused registration could not be recorded");
+        }
+    });
     error.into()
 }
 

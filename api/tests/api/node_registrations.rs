@@ -128,7 +128,7 @@ async fn a_rebind_proof_is_good_for_its_key_and_fingerprint_and_minutes() {
         .as_array()
         .expect("a list")
         .iter()
-        .filter(|entry| entry["Subject"] == json!(node))
+        .filter(|entry| entry["Subject"] == json!(node) && entry["Outcome"] == "succeeded")
         .map(|entry| (id(entry, "Action"), id(entry, "Actor"), entry["Detail"]["Fingerprint"].clone()))
         .collect();
     let expected = |action: &str, activation: &str, fingerprint: &str| {
