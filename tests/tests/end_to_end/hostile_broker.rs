@@ -161,8 +161,7 @@ async fn who_holds_the_broker_makes_no_node_run_anything() {
         ("late and prolonged", { altered(&signed(&key, &earlier), |data| data["not_after"] = json!(now + hour)) }),
         ("no message at all", b"\xff{\0".to_vec()),
     ];
-    for (name, body) in cases {
-        assert_ne!(body, b"", "{name}");
+    for (_name, body) in cases {
         send(body).await;
     }
     // Messages of one queue are taken in order: when the last one ran, the others have been judged.
