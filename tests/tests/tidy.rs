@@ -120,6 +120,22 @@ fn no_file_holds_two_subjects_by_its_length() {
     check(faults, "split at the second subject");
 }
 
+/// The migrator keeps one row for each number: two files with the same one stop every start.
+#[test]
+fn migrations_have_numbers_of_their_own() {
+    let mut seen = std::collections::BTreeMap::new();
+    let mut faults = Vec::new();
+    for entry in std::fs::read_dir(root().join("platform/migrations")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let number = name.split('_').next().unwrap_or_default().to_owned();
+        if let Some(other) = seen.insert(number, name.clone()) {
+            faults.push(format!("platform/migrations: {name} and {other} have one number"));
+        }
+    }
+    assert!(!seen.is_empty());
+    check(faults, "each migration has a number of its own");
+}
+
 #[test]
 fn names_on_the_bus_are_spelled_in_the_topology_alone() {
     let mut names: Vec<String> = WorkQueue::ALL.iter().map(|queue| format!("\"{}\"", queue.name())).collect();
