@@ -2,7 +2,7 @@
 //! what the control plane signed for this node, this invocation and this time is run, and once.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +30,16 @@ async fn keys(directory: &Path, name: &str) -> (Arc<SigningKey>, String) {
 
 /// A command that notes that it ran.
 fn run(node: &NodeId, runs: &Path, name: &str) -> RunInvocation {
+    script(node, format!("echo {name} >> {}", runs.display()))
+}
+
+/// A command that notes that it began, takes its time, and notes that it ran.
+fn slow(node: &NodeId, runs: &Path, name: &str, seconds: u32) -> RunInvocation {
+    let runs = runs.display();
+    script(node, format!("echo {name} began >> {runs}; sleep {seconds}; echo {name} >> {runs}"))
+}
+
+fn script(node: &NodeId, command: String) -> RunInvocation {
     let now = Timestamp::now();
     RunInvocation {
         command_id: CommandId::random(),
@@ -43,7 +53,7 @@ fn run(node: &NodeId, runs: &Path, name: &str) -> RunInvocation {
                 name: "note".to_owned(),
                 timeout_seconds: 60,
                 action: Action::RunShellScript {
-                    commands: vec![format!("echo {name} >> {}", runs.display())],
+                    commands: vec![command],
                     working_directory: None,
                     environment: Default::default(),
                 },
@@ -94,13 +104,16 @@ async fn who_holds_the_broker_makes_no_node_run_anything() {
     let bus = AmqpBus::connect(&urls.bus, "hostile").await.unwrap();
     let mut hellos = bus.consume(WorkQueue::Dispatcher).await.unwrap();
     let trusted = format!("{}={public}", key.key_id());
-    let _agent =
+    let mut agent =
         Agents::trusting(&urls.bus, directory.path(), node.as_str(), &["--verification-key", &trusted]).unwrap();
-    let hello = tokio::time::timeout(Duration::from_secs(60), hellos.next_batch(1)).await.unwrap().unwrap();
-    let address = CloudEvent::<NodeConnected>::from_bytes(&hello[0].body).unwrap().data.address;
+    let mut hello = async || {
+        let hello = tokio::time::timeout(Duration::from_secs(60), hellos.next_batch(1)).await.unwrap().unwrap();
+        CloudEvent::<NodeConnected>::from_bytes(&hello[0].body).unwrap().data.address
+    };
+    let address = Mutex::new(hello().await);
     let send = async |body: Vec<u8>| {
         let outgoing = Outgoing {
-            route: Route::Node { address: address.clone() },
+            route: Route::Node { address: address.lock().unwrap().clone() },
             message_id: Uuid::new_v4(),
             message_type: RunInvocation::TYPE.to_owned(),
             body,
@@ -111,8 +124,13 @@ async fn who_holds_the_broker_makes_no_node_run_anything() {
     let runs = directory.path().join("runs");
     let genuine = signed(&key, &run(&node, &runs, "genuine"));
     send(genuine.clone()).await;
-    eventually("the genuine command ran", async || std::fs::read_to_string(&runs).ok().filter(|text| !text.is_empty()))
-        .await;
+    let noted = async |name: &str| {
+        eventually(&format!("`{name}` is noted"), async || {
+            std::fs::read_to_string(&runs).ok().filter(|text| text.lines().any(|line| line == name))
+        })
+        .await
+    };
+    noted("genuine").await;
 
     let now = Timestamp::now();
     let hour = SignedDuration::from_hours(1);
@@ -166,10 +184,67 @@ async fn who_holds_the_broker_makes_no_node_run_anything() {
     }
     // Messages of one queue are taken in order: when the last one ran, the others have been judged.
     send(signed(&key, &run(&node, &runs, "last"))).await;
-    let ran = eventually("the last command ran", async || {
-        std::fs::read_to_string(&runs).ok().filter(|text| text.contains("last"))
-    })
-    .await;
+    let ran = noted("last").await;
     assert_eq!(ran.lines().collect::<Vec<_>>(), ["genuine", "signed with another", "last"]);
+
+    // Cancelling is a command, too.
+    let lasting = slow(&node, &runs, "lasting", 3);
+    send(signed(&key, &lasting)).await;
+    noted("lasting began").await;
+    let cancel = |node: &NodeId, command_id| CancelInvocation { command_id, node_id: node.clone() };
+    let (own, others) = (cancel(&node, lasting.command_id), cancel(&other, lasting.command_id));
+    let data = serde_json::to_string(&own).unwrap();
+    for (_name, body) in [
+        ("unsigned", message(CancelInvocation::TYPE, &data, None)),
+        ("signed by a stranger", signed(&thief, &own)),
+        (
+            "signed by a stranger in our name",
+            message(CancelInvocation::TYPE, &data, Some((key.key_id(), lone(&thief, CancelInvocation::TYPE, &data)))),
+        ),
+        (
+            "signed for another purpose",
+            message(CancelInvocation::TYPE, &data, Some((key.key_id(), lone(&key, RunInvocation::TYPE, &data)))),
+        ),
+        ("of another command", {
+            altered(&signed(&key, &cancel(&node, CommandId::random())), |data| {
+                data["command_id"] = json!(lasting.command_id);
+            })
+        }),
+        ("redirected", signed(&key, &others)),
+        ("redirected and readdressed", altered(&signed(&key, &others), |data| data["node_id"] = json!(node))),
+    ] {
+        send(body).await;
+    }
+    noted("lasting").await;
+
+    // A genuine one ends its command, and that alone, however often it and the command come.
+    let doomed = slow(&node, &runs, "doomed", 50);
+    let (doomed, ended) = (signed(&key, &doomed), signed(&key, &cancel(&node, doomed.command_id)));
+    send(doomed.clone()).await;
+    noted("doomed began").await;
+    for body in [&ended, &ended, &doomed] {
+        send(body.clone()).await;
+    }
+    let after = slow(&node, &runs, "after", 2);
+    send(signed(&key, &after)).await;
+    noted("after began").await;
+    send(ended.clone()).await;
+    noted("after").await;
+
+    // Neither does a start make it forget.
+    agent.program().kill().unwrap();
+    agent.program().restart().unwrap();
+    let again = hello().await;
+    *address.lock().unwrap() = again;
+    for body in [&genuine, &doomed, &ended, &elsewhere] {
+        send(body.clone()).await;
+    }
+    send(signed(&key, &run(&node, &runs, "restarted"))).await;
+    let ran = noted("restarted").await;
+    let expected = [
+        ["genuine", "signed with another", "last"].as_slice(),
+        &["lasting began", "lasting", "doomed began", "after began", "after", "restarted"],
+    ];
+    assert_eq!(ran.lines().collect::<Vec<_>>(), expected.concat());
     bus.close().await;
 }
