@@ -55,6 +55,21 @@ def _key(world, role, **members):
     return world.patchwave("CreateAccessKey", Role=role, Description="tests", **members)["AccessKey"]
 
 
+def equal_changes_of_one_second(world):
+    """One signature makes one change: boto3, as it is out of the box, repeats the other by itself."""
+    client = boto3.client("ssm", endpoint_url=world.endpoint, region_name=REGION)
+    answers = []
+    client.meta.events.register("after-call.ssm", lambda parsed, **_: answers.append(parsed["ResponseMetadata"]))
+    window = world.ssm.create_maintenance_window(
+        Name="equal-changes", Schedule="rate(7 days)", Duration=2, Cutoff=1, AllowUnassociatedTargets=False
+    )["WindowId"]
+    for _ in range(5):
+        client.update_maintenance_window(WindowId=window, Description="the same")
+    assert len(answers) == 5 and all(answer["HTTPStatusCode"] == 200 for answer in answers), answers
+    assert any(answer["RetryAttempts"] > 0 for answer in answers), "five calls within one second meet none of their own"
+    world.ssm.delete_maintenance_window(WindowId=window)
+
+
 def unsigned_requests_are_refused(world):
     config = Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1})
     unsigned = boto3.client("ssm", endpoint_url=world.endpoint, region_name=REGION, config=config)

@@ -44,13 +44,11 @@ class World:
         self.model = self.ssm.meta.service_model
 
     def client(self, **options):
-        """A client that tries again as SDKs do: the same change signed twice in one second has one
-        signature, is refused the second time as throttled, and is signed anew."""
+        """A client whose requests all differ, so that no scenario waits for the clock."""
         config = Config(retries={"mode": "standard", "total_max_attempts": 8}, read_timeout=PATIENCE, **options)
         client = boto3.client("ssm", endpoint_url=self.endpoint, region_name=REGION, config=config)
-        # boto3 signs whole seconds, and the server makes a change once with a signature: two equal
-        # changes of one second are told apart by what is signed with them. With retries, which this
-        # client does not have, the second would be repeated a moment later by itself.
+        # boto3 signs whole seconds, and the server makes a change once with a signature. What a client
+        # without this meets is in access.py, equal_changes_of_one_second.
         client.meta.events.register("before-sign.ssm", lambda request, **_: mark(request.headers))
         self.shapes.watch(client)
         return client
