@@ -238,9 +238,16 @@ fn health_fails_and_names_what_does_not_answer() {
 
 #[test]
 fn patch_states_are_taken_in_any_case_and_unknown_ones_refused() {
-    let (run, requests) = against(&[(200, r#"{"Patches": []}"#)], &["node", "patches", "mi-1", "--state", "missing"]);
+    let ask = |found: &str| {
+        let found = format!(r#"{{"InstanceInformationList": [{found}]}}"#);
+        against(&[(200, r#"{"Patches": []}"#), (200, &found)], &["node", "patches", "mi-1", "--state", "missing"])
+    };
+    let (run, requests) = ask(r#"{"InstanceId": "mi-1"}"#);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(requests[0].contains(r#""Missing""#), "{requests:?}");
+    let (run, _) = ask("");
+    assert_eq!(run.code, 1, "no patches of no node look like compliance");
+    assert!(run.stderr.contains("there is no node `mi-1`"), "{}", run.stderr);
     let run = patchwave(&["node", "patches", "mi-1", "--state", "lost"]);
     assert_eq!(run.code, 2);
     assert!(run.stderr.contains("lost") && run.stderr.contains("InstalledPendingReboot"), "{}", run.stderr);
