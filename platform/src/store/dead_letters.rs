@@ -10,7 +10,7 @@ use crate::bus::{Death, Sender};
 /// A message that was given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its id here; derived from queue, reason, sender and body, so that a redelivery is the same letter.
+    /// Its id here; derived from queue, reason and body, so that a redelivery is the same letter.
     pub dead_letter_id: Uuid,
     /// The queue it was on; empty when it never reached one.
     pub queue: String,
@@ -31,7 +31,7 @@ impl DeadLetter {
         let Death { queue, reason, sender } = death;
         let body = storable(&String::from_utf8_lossy(body));
         let sender_text = sender.to_text();
-        let text = format!("{queue}\n{reason}\n{sender_text}\n{body}");
+        let text = format!("{queue}\n{reason}\n{body}");
         Self {
             dead_letter_id: patchwave_schemas::ids::derived_uuid("dead letter:", &text),
             queue: storable(queue),
@@ -49,7 +49,8 @@ fn storable(text: &str) -> String {
 }
 
 impl Tx {
-    /// Stores a dead letter, once; buried again it takes the later instant.
+    /// Stores a dead letter, once; buried again it takes the later instant, and keeps who published
+    /// it in the first place: what was replayed was published by the control plane.
     ///
     /// # Errors
     /// [`Error::Database`].

@@ -18,6 +18,7 @@ contract! {
     published_notifications_are_not_offered_again,
     notifications_are_listed_newest_first_by_topic_and_page,
     the_same_letter_is_buried_once,
+    a_letter_that_is_buried_again_keeps_who_published_it,
     a_letter_that_was_buried_again_is_not_forgotten,
     a_deleted_letter_is_gone,
     dead_letters_are_listed_newest_first_page_by_page,
@@ -71,6 +72,20 @@ async fn notifications_are_listed_newest_first_by_topic_and_page(place: Place) {
     let behind = Some((at(1).as_millisecond(), last.as_str()));
     assert_eq!(numbers(store.notifications(Some("a"), behind, 2).await.unwrap()), [1]);
     assert_eq!(numbers(store.notifications(Some("c"), None, 2).await.unwrap()), [] as [u128; 0]);
+}
+
+/// What was replayed was published by the control plane, which is not whose word it is.
+async fn a_letter_that_is_buried_again_keeps_who_published_it(place: Place) {
+    let store = place.open().await;
+    let first = letter(b"{}", 1);
+    let again = DeadLetter { sender: Sender::ControlPlane, ..letter(b"{}", 2) };
+    for letter in [&first, &again] {
+        let mut tx = store.begin().await.unwrap();
+        tx.add_dead_letter(letter).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let kept = store.dead_letter(first.dead_letter_id).await.unwrap().unwrap();
+    assert_eq!((kept.sender, kept.buried_at), (first.sender, again.buried_at));
 }
 
 fn letter(body: &[u8], buried: i64) -> DeadLetter {
