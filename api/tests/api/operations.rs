@@ -95,7 +95,8 @@ async fn what_a_node_said_in_anothers_name_is_not_replayed_in_the_control_planes
             "time": "2026-03-02T00:00:00Z", "data": {} })
         .to_string()
     };
-    let of = |sender: Sender| Death { sender, ..death("patchwave.collector", "why") };
+    // Each a letter of its own: one that is buried again keeps who published it first.
+    let of = |sender: Sender| Death { reason: sender.to_text(), sender, ..death("patchwave.collector", "") };
     let finished = "patchwave.invocation.finished.v1";
     let gone = "patchwave.node.disconnected.v1";
     let cases = [
