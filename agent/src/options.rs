@@ -98,7 +98,14 @@ pub(crate) struct Register {
     #[arg(long, value_name = "ID")]
     pub(crate) activation_id: String,
     /// Code of the activation; other users of this machine may see it among the processes
-    #[arg(long, env = "PATCHWAVE_AGENT_ACTIVATION_CODE", hide_env_values = true, value_name = "CODE")]
+    #[arg(
+        long,
+        env = "PATCHWAVE_AGENT_ACTIVATION_CODE",
+        hide_env_values = true,
+        value_name = "CODE",
+        // One in 64 begins with a hyphen.
+        allow_hyphen_values = true
+    )]
     pub(crate) activation_code: Option<String>,
     /// File with the code of the activation; `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "activation_code", required_unless_present = "activation_code")]
