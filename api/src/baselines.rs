@@ -8,7 +8,8 @@ use patchwave_platform::store::baselines::{Baseline, os_name};
 use patchwave_platform::store::tags::Taggable;
 use patchwave_schemas::BaselineId;
 use patchwave_schemas::baseline::{
-    BaselineRules, ComplianceLevel, PatchFilterGroup, PatchRuleGroup, RejectedPatchesAction,
+    AvailableSecurityUpdatesCompliance, BaselineRules, ComplianceLevel, PatchFilterGroup, PatchRuleGroup, PatchSource,
+    RejectedPatchesAction,
 };
 use patchwave_schemas::node::OperatingSystem;
 use serde::Deserialize;
@@ -32,8 +33,8 @@ struct Input {
     rejected_patches: Option<Vec<String>>,
     rejected_patches_action: Option<RejectedPatchesAction>,
     description: Option<String>,
-    sources: Option<Vec<Value>>,
-    available_security_updates_compliance_status: Option<String>,
+    sources: Option<Vec<PatchSource>>,
+    available_security_updates_compliance_status: Option<AvailableSecurityUpdatesCompliance>,
     #[serde(default)]
     tags: Vec<Tag>,
     #[serde(default)]

@@ -95,13 +95,7 @@ pub(crate) fn scan_once() -> anyhow::Result<String> {
     let packages = patchwave_agent::packages::detect(std::path::Path::new("/"), state.path())
         .context("this machine has no package manager that the agent knows")?;
     let (name, rules) = predefined(OperatingSystem::Debian);
-    let snapshot = BaselineSnapshot {
-        snapshot_id: String::new(),
-        baseline_id: BaselineId::random(),
-        name: name.to_owned(),
-        patch_group: String::new(),
-        rules,
-    };
+    let snapshot = BaselineSnapshot::new("", BaselineId::random(), name, rules);
     let scanned = packages.scan(&snapshot, Timestamp::now())?;
     ensure!(!scanned.patches.is_empty(), "nothing is installed here");
     Ok(memory("self")?.peak.to_string())

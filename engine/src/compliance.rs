@@ -186,6 +186,9 @@ mod tests {
             severity: String::new(),
             state,
             compliance_level: level,
+            cve_ids: Vec::new(),
+            released_at: None,
+            released_by: None,
             installed_at: None,
             reason: String::new(),
         }

@@ -383,6 +383,10 @@ impl Baselines {
                     name: baseline.name,
                     patch_group,
                     rules: baseline.rules,
+                    sources: baseline.sources,
+                    available_security_updates: baseline
+                        .available_security_updates_compliance_status
+                        .unwrap_or_default(),
                 };
                 (key, snapshot)
             })

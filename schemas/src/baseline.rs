@@ -82,6 +82,29 @@ pub struct PatchRuleGroup {
     pub patch_rules: Vec<PatchRule>,
 }
 
+/// Another repository to take patches from, instead of the node's own (Linux).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct PatchSource {
+    /// 3 to 50 characters of `a-zA-Z0-9_-.`.
+    pub name: String,
+    /// SSM's product names that it serves, for instance `Debian12`; `*` is every one.
+    pub products: Vec<String>,
+    /// What the package manager's own configuration would say: lines of sources.list, or the body
+    /// of a `.repo` file. At most 1,024 characters. May hold passwords: it is never logged.
+    pub configuration: String,
+}
+
+/// Whether security updates that exist but are not approved yet count against a node (Windows).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "the names are SSM's and say all there is")]
+pub enum AvailableSecurityUpdatesCompliance {
+    #[default]
+    Compliant,
+    NonCompliant,
+}
+
 /// The rules of a baseline, as SSM's CreatePatchBaseline takes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
@@ -125,6 +148,29 @@ pub struct BaselineSnapshot {
     pub patch_group: String,
     /// The rules.
     pub rules: BaselineRules,
+    /// Where patches come from instead of the node's own repositories, as far as the baseline names
+    /// any. At most 20 (SSM).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<PatchSource>,
+    /// How security updates count that exist and are not approved yet (Windows).
+    #[serde(default)]
+    pub available_security_updates: AvailableSecurityUpdatesCompliance,
+}
+
+impl BaselineSnapshot {
+    /// Rules under a name, for no patch group and with the node's own repositories.
+    #[must_use]
+    pub fn new(snapshot_id: &str, baseline_id: BaselineId, name: &str, rules: BaselineRules) -> Self {
+        Self {
+            snapshot_id: snapshot_id.to_owned(),
+            baseline_id,
+            name: name.to_owned(),
+            patch_group: String::new(),
+            rules,
+            sources: Vec::new(),
+            available_security_updates: AvailableSecurityUpdatesCompliance::default(),
+        }
+    }
 }
 
 /// SSM's patch states.
@@ -149,6 +195,19 @@ impl PatchState {
     }
 }
 
+/// Where a release date comes from, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReleaseDateSource {
+    /// The vendor's notice or patch says so.
+    Advisory,
+    /// When the package was built.
+    BuildTime,
+    /// When the repository's list that first offered it was last modified.
+    Repository,
+    /// When this node first saw it.
+    FirstSeen,
+}
+
 /// One patch on one node as a scan or an installation left it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PatchRecord {
@@ -167,6 +226,15 @@ pub struct PatchRecord {
     /// The baseline's level for it.
     #[serde(default)]
     pub compliance_level: ComplianceLevel,
+    /// Vulnerabilities that it mends, where the vendor names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cve_ids: Vec<String>,
+    /// The instant that approval delays count from, if any is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_at: Option<Timestamp>,
+    /// Where that instant comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_by: Option<ReleaseDateSource>,
     /// When it was installed, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed_at: Option<Timestamp>,

@@ -98,13 +98,12 @@ fn job(mode: Mode, actions: impl IntoIterator<Item = Action>) -> Job {
             version: "1".into(),
             steps: actions.into_iter().enumerate().map(step).collect(),
         },
-        baseline: Some(BaselineSnapshot {
-            snapshot_id: "test".into(),
-            baseline_id: BaselineId::from_bits(1),
-            name: "test".into(),
-            patch_group: String::new(),
-            rules: predefined(OperatingSystem::Debian).1,
-        }),
+        baseline: Some(BaselineSnapshot::new(
+            "test",
+            BaselineId::from_bits(1),
+            "test",
+            predefined(OperatingSystem::Debian).1,
+        )),
     };
     Job { invocation: Arc::new(invocation), started_at: Timestamp::UNIX_EPOCH, mode }
 }

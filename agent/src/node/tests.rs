@@ -47,12 +47,11 @@ fn invocation(number: u128, action: Action) -> RunInvocation {
             version: "1".into(),
             steps: vec![Step { name: "only".into(), timeout_seconds: 60, action }],
         },
-        baseline: Some(BaselineSnapshot {
-            snapshot_id: "snapshot".into(),
-            baseline_id: BaselineId::from_bits(1),
-            name: "test".into(),
-            patch_group: String::new(),
-            rules: BaselineRules {
+        baseline: Some(BaselineSnapshot::new(
+            "snapshot",
+            BaselineId::from_bits(1),
+            "test",
+            BaselineRules {
                 operating_system: OperatingSystem::Debian,
                 global_filters: Default::default(),
                 approval_rules: Default::default(),
@@ -62,7 +61,7 @@ fn invocation(number: u128, action: Action) -> RunInvocation {
                 rejected_patches: Vec::new(),
                 rejected_patches_action: Default::default(),
             },
-        }),
+        )),
     }
 }
 

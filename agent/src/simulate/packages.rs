@@ -110,7 +110,7 @@ impl Packages {
                 priority: package.priority.to_owned(),
                 origins: vec![Arc::clone(if package.security { &security } else { &plain })],
                 released_at: self.released_before.checked_sub(days(package.released_days_ago)).ok(),
-                first_seen: None,
+                ..AvailableVersion::default()
             })
             .collect();
         let evaluation = evaluate(&baseline.rules, &self.profile, &installed, &available, now);

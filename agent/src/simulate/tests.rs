@@ -47,13 +47,12 @@ async fn bad_patch_fails_and_everything_else_is_installed() {
         let (_, mut rules) = predefined(facts.operating_system);
         rules.approved_patches = vec!["*".to_owned()];
         rules.approved_patches_enable_non_security = true;
-        let baseline = patchwave_schemas::baseline::BaselineSnapshot {
-            snapshot_id: "test".into(),
-            baseline_id: patchwave_schemas::BaselineId::from_bits(1),
-            name: "test".into(),
-            patch_group: String::new(),
+        let baseline = patchwave_schemas::baseline::BaselineSnapshot::new(
+            "test",
+            patchwave_schemas::BaselineId::from_bits(1),
+            "test",
             rules,
-        };
+        );
         use crate::execute::StepRunner as _;
         let runner = simulation.runner(offset);
         let installed = runner.install(&baseline, &|_| {}).await.expect("installed");

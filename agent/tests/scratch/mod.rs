@@ -17,13 +17,7 @@ use tempfile::TempDir;
 pub(crate) fn baseline(rules: Value) -> BaselineSnapshot {
     let mut all = json!({ "OperatingSystem": "DEBIAN" });
     all.as_object_mut().unwrap().extend(rules.as_object().unwrap().clone());
-    BaselineSnapshot {
-        snapshot_id: "scratch".into(),
-        baseline_id: BaselineId::from_bits(1),
-        name: "scratch".into(),
-        patch_group: String::new(),
-        rules: serde_json::from_value(all).unwrap(),
-    }
+    BaselineSnapshot::new("scratch", BaselineId::from_bits(1), "scratch", serde_json::from_value(all).unwrap())
 }
 
 /// A package to be built: one file, and no script unless asked for.

@@ -19,6 +19,9 @@ async fn scan(api: &Harness, node: &str, patches: &[(&str, PatchState, Complianc
         severity: "Important".to_owned(),
         state: *state,
         compliance_level: *level,
+        cve_ids: Vec::new(),
+        released_at: None,
+        released_by: None,
         installed_at: None,
         reason: String::new(),
     });

@@ -31,6 +31,9 @@ fn report(node: &str, at: &str, states: &[PatchState]) -> NodeScanned {
                 severity: "Important".to_owned(),
                 state: *state,
                 compliance_level: ComplianceLevel::Critical,
+                cve_ids: Vec::new(),
+                released_at: None,
+                released_by: None,
                 installed_at: None,
                 reason: String::new(),
             })

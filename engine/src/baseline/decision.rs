@@ -70,6 +70,9 @@ impl Decision {
             classification: self.classification.clone(),
             severity: self.severity.clone(),
             state: self.state,
+            cve_ids: Vec::new(),
+            released_at: None,
+            released_by: None,
             compliance_level: self.compliance_level,
             // What is missing was not installed at the time its predecessor was.
             installed_at: if self.approved_version.is_some() { None } else { self.installed_at },

@@ -54,7 +54,7 @@ fn offered(version: &str, archive: &str, days: i64) -> AvailableVersion {
         priority: "optional".into(),
         origins: vec![Arc::new(Origin { archive: archive.into(), trusted: true, ..Origin::default() })],
         released_at: Some(now() - SignedDuration::from_hours(24 * days)),
-        first_seen: None,
+        ..AvailableVersion::default()
     }
 }
 

@@ -21,7 +21,7 @@ pub use decision::{Decision, Evaluation};
 pub use evaluate::{blocked_by, evaluate};
 pub use filters::product;
 pub use lists::{Listed, listed};
-pub use package::{AvailableVersion, InstalledPackage, NodeProfile, Origin};
+pub use package::{Advisory, AvailableVersion, InstalledPackage, NodeProfile, Origin, Patch, PatchStatus};
 pub use patterns::glob_matches;
 pub use predefined::{all_predefined, predefined};
 pub use validate::{BaselineError, validate};

@@ -83,6 +83,31 @@ impl Origin {
     }
 }
 
+/// What a vendor published about one or more package versions: an update notice of `updateinfo`.
+///
+/// Shared by all the versions that it names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advisory {
+    /// The vendor's id, for instance `RHSA-2024:0001`, `ALAS2023-2024-500` or `ELSA-2024-0001`.
+    pub id: String,
+    /// SSM's CLASSIFICATION: `Security`, `Bugfix`, `Enhancement`, `Recommended`, `Newpackage`;
+    /// empty when the notice does not say.
+    #[serde(default)]
+    pub classification: String,
+    /// SSM's SEVERITY: `Critical`, `Important`, `Moderate`, `Low`, …; empty when unknown.
+    #[serde(default)]
+    pub severity: String,
+    /// Vulnerabilities that it mends, for instance `CVE-2024-0001`.
+    #[serde(default)]
+    pub cve_ids: Vec<String>,
+    /// Numbers of the bug reports it answers.
+    #[serde(default)]
+    pub bugzilla_ids: Vec<String>,
+    /// `updated` of the notice, else `issued`.
+    #[serde(default)]
+    pub released_at: Option<Timestamp>,
+}
+
 /// One version of one package that some archive offers to the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AvailableVersion {
@@ -101,12 +126,87 @@ pub struct AvailableVersion {
     /// Every archive that offers exactly this version.
     #[serde(default)]
     pub origins: Vec<Arc<Origin>>,
+    /// Every notice that names exactly this version (rpm).
+    #[serde(default)]
+    pub advisories: Vec<Arc<Advisory>>,
+    /// When the package was built, where it says so (rpm).
+    #[serde(default)]
+    pub built_at: Option<Timestamp>,
+    /// Id of the repository that offers it (rpm); empty when unknown.
+    #[serde(default)]
+    pub repository: String,
     /// When the vendor released it, where the vendor says so.
     #[serde(default)]
     pub released_at: Option<Timestamp>,
     /// When this node first saw it; counts as its release where nothing better is known.
     #[serde(default)]
     pub first_seen: Option<Timestamp>,
+}
+
+/// Whether a patch is on the node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PatchStatus {
+    /// It applies and is not there.
+    #[default]
+    Needed,
+    /// It is there.
+    Installed,
+    /// What it mends is not there, or something newer is.
+    NotApplicable,
+}
+
+/// One patch, where the vendor's unit is the patch and not the package: zypper, Windows, macOS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patch {
+    /// What lists name it by and reports show as `KBId`: `SUSE-SLE-…-2024-1`, `KB5034441`, or the
+    /// label of a macOS update.
+    pub id: String,
+    /// For people.
+    pub title: String,
+    /// Version, where the vendor gives it one (macOS); else empty.
+    #[serde(default)]
+    pub version: String,
+    /// Whether it is on the node.
+    pub status: PatchStatus,
+    /// SSM's CLASSIFICATION in SSM's spelling; empty when unknown.
+    #[serde(default)]
+    pub classification: String,
+    /// SSM's SEVERITY or MSRC_SEVERITY; empty when unknown.
+    #[serde(default)]
+    pub severity: String,
+    /// SSM's PRODUCT values that it is for; empty where it is for whatever the node runs.
+    #[serde(default)]
+    pub products: Vec<String>,
+    /// SSM's PRODUCT_FAMILY (Windows); empty elsewhere.
+    #[serde(default)]
+    pub product_family: String,
+    /// It is for an application, not for the operating system (SSM's PATCH_SET; Windows).
+    #[serde(default)]
+    pub is_application: bool,
+    /// Vulnerabilities that it mends.
+    #[serde(default)]
+    pub cve_ids: Vec<String>,
+    /// Numbers of the bug reports it answers.
+    #[serde(default)]
+    pub bugzilla_ids: Vec<String>,
+    /// Other names that lists may use: bulletins, update ids, packages it brings.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// When the vendor released it, if known.
+    #[serde(default)]
+    pub released_at: Option<Timestamp>,
+    /// When this node first saw it; counts as its release where nothing better is known.
+    #[serde(default)]
+    pub first_seen: Option<Timestamp>,
+    /// When it was installed, if known.
+    #[serde(default)]
+    pub installed_at: Option<Timestamp>,
+    /// It is locked or hidden by the administrator: reported, never installed.
+    #[serde(default)]
+    pub held: bool,
+    /// It is installed and takes effect at the next start.
+    #[serde(default)]
+    pub pending_reboot: bool,
 }
 
 impl AvailableVersion {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use patchwave_engine::baseline::all_predefined;
 use patchwave_schemas::BaselineId;
-use patchwave_schemas::baseline::BaselineRules;
+use patchwave_schemas::baseline::{AvailableSecurityUpdatesCompliance, BaselineRules, PatchSource};
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::node::OperatingSystem;
 use serde::{Deserialize, Serialize};
@@ -28,12 +28,12 @@ pub struct Baseline {
     /// What is approved. The operating system in it never changes.
     #[serde(flatten)]
     pub rules: BaselineRules,
-    /// Alternative repositories: kept and shown as given.
+    /// Alternative repositories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sources: Vec<Value>,
-    /// `COMPLIANT` or `NON_COMPLIANT` (Windows): kept and shown as given.
+    pub sources: Vec<PatchSource>,
+    /// How security updates count that are not approved yet (Windows).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub available_security_updates_compliance_status: Option<String>,
+    pub available_security_updates_compliance_status: Option<AvailableSecurityUpdatesCompliance>,
     /// Comes with the program and cannot be changed.
     #[serde(default)]
     pub predefined: bool,

@@ -105,13 +105,8 @@ fn everything() -> BaselineSnapshot {
         }] },
         "RejectedPatches": ["linux-*"],
     });
-    BaselineSnapshot {
-        snapshot_id: "fuzzing".to_owned(),
-        baseline_id: BaselineId::from_bits(1),
-        name: "fuzzing".to_owned(),
-        patch_group: String::new(),
-        rules: serde_json::from_value(rules).expect("the rules are well-formed"),
-    }
+    let rules = serde_json::from_value(rules).expect("the rules are well-formed");
+    BaselineSnapshot::new("fuzzing", BaselineId::from_bits(1), "fuzzing", rules)
 }
 
 /// The file that says which system this is.

@@ -59,6 +59,9 @@ pub(crate) fn scan(number: usize, finished: i64) -> NodeScanned {
         severity: String::new(),
         state: PatchState::Missing,
         compliance_level: ComplianceLevel::Critical,
+        cve_ids: Vec::new(),
+        released_at: None,
+        released_by: None,
         installed_at: None,
         reason: String::new(),
     });

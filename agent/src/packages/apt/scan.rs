@@ -59,6 +59,7 @@ fn available(
                 origins: offer.origins.clone(),
                 released_at: offer.listed_at.map(|_| released),
                 first_seen: Some(released),
+                ..AvailableVersion::default()
             });
         }
     }
