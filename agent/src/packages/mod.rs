@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use patchwave_engine::baseline::Evaluation;
+use patchwave_engine::baseline::{Evaluation, Inventory};
 use patchwave_schemas::baseline::{BaselineSnapshot, PatchRecord};
 
 pub mod apt;
@@ -30,6 +30,9 @@ pub struct ScanResult {
     pub patches: Vec<PatchRecord>,
     /// The system says that something installed needs a reboot to take effect.
     pub reboot_required: bool,
+    /// What was evaluated, for the control plane to evaluate again; absent where a package manager
+    /// does not say.
+    pub inventory: Option<Inventory>,
 }
 
 /// How an installation is to be done.

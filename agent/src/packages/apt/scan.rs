@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 
 use jiff::Timestamp;
-use patchwave_engine::baseline::{AvailableVersion, InstalledPackage, evaluate};
+use patchwave_engine::baseline::{AvailableVersion, InstalledPackage, Inventory, evaluate};
 use patchwave_engine::versions::deb;
 use patchwave_schemas::baseline::BaselineRules;
 
@@ -23,7 +23,8 @@ pub(super) fn scan(root: &AptRoot, rules: &BaselineRules, now: Timestamp) -> Res
     }
     let evaluation = evaluate(rules, &node, &installed, &available, now);
     let patches = evaluation.decisions.iter().map(|decision| decision.to_record()).collect();
-    Ok(ScanResult { evaluation, patches, reboot_required: reboot.required })
+    let inventory = Some(Inventory::of_packages(node, installed, available));
+    Ok(ScanResult { evaluation, patches, reboot_required: reboot.required, inventory })
 }
 
 /// Every version apt might choose for what is installed, with the instant its delays count from.
