@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use patchwave_engine::baseline::{Listed, NodeProfile, glob_matches, listed, product};
+use patchwave_engine::baseline::{Family, Listed, Names, NodeProfile, glob_matches, listed, product};
 use patchwave_platform::store::baselines::os_name;
 use patchwave_platform::store::known_patches::{KnownPatch, PatchFilter, PatchProperty};
 use patchwave_schemas::baseline::BaselineRules;
@@ -160,7 +160,12 @@ pub(crate) async fn effective(api: &Api, request: &Request) -> Result<Value, Err
 /// changed since the report: they are what a next scan goes by.
 fn deployment(rules: &BaselineRules, patch: &KnownPatch) -> Option<&'static str> {
     let (name, arch) = name_and_arch(patch);
-    match listed(rules, name, arch, version(patch), patch.classification == "Security") {
+    let family = Family::of(rules.operating_system);
+    // What scans report of patches by rpm has an advisory wherever it has a classification.
+    let is_security =
+        if family == Family::Apt { patch.classification == "Security" } else { !patch.classification.is_empty() };
+    let names = Names { family, name, architecture: arch, version: version(patch), ids: Vec::new() };
+    match listed(rules, &names, is_security) {
         Some(Listed::Rejected(_)) => Some("EXPLICIT_REJECTED"),
         Some(Listed::Approved(_)) => Some("EXPLICIT_APPROVED"),
         Some(Listed::NotSecurity(_)) | None => {

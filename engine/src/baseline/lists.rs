@@ -2,7 +2,7 @@
 
 use patchwave_schemas::baseline::BaselineRules;
 
-use super::patterns::find;
+use super::patterns::{Names, find};
 
 /// What the lists of a baseline say of a version, with the entry that says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,19 +15,16 @@ pub enum Listed<'a> {
     NotSecurity(&'a str),
 }
 
-/// Looks a version up in the lists; `None` when neither speaks of it.
+/// Looks a version or a patch up in the lists; `None` when neither speaks of it.
+///
+/// Both lists take every way of writing it, ids of advisories and CVEs included; SSM takes those on
+/// the approved list only.
 #[must_use]
-pub fn listed<'a>(
-    rules: &'a BaselineRules,
-    name: &str,
-    architecture: &str,
-    version: &str,
-    is_security: bool,
-) -> Option<Listed<'a>> {
-    if let Some(pattern) = find(&rules.rejected_patches, name, architecture, version) {
+pub fn listed<'a>(rules: &'a BaselineRules, names: &Names<'_>, is_security: bool) -> Option<Listed<'a>> {
+    if let Some(pattern) = find(&rules.rejected_patches, names) {
         return Some(Listed::Rejected(pattern));
     }
-    let pattern = find(&rules.approved_patches, name, architecture, version)?;
+    let pattern = find(&rules.approved_patches, names)?;
     let counts = is_security || rules.approved_patches_enable_non_security;
     Some(if counts { Listed::Approved(pattern) } else { Listed::NotSecurity(pattern) })
 }
@@ -38,7 +35,7 @@ mod tests {
     use patchwave_schemas::node::OperatingSystem;
 
     use super::{Listed, listed};
-    use crate::baseline::predefined;
+    use crate::baseline::{Family, Names, predefined};
 
     fn rules(approved: &[&str], rejected: &[&str], non_security: bool) -> BaselineRules {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
@@ -52,6 +49,8 @@ mod tests {
 
     #[test]
     fn rejection_wins_and_approval_asks_for_security_unless_told_otherwise() {
+        let (name, architecture, version) = ("bash", "amd64", "5.2");
+        let bash = Names { family: Family::Apt, name, architecture, version, ids: Vec::new() };
         for (approved, rejected, non_security, is_security, expected) in [
             (&["bash=5.*"][..], &[][..], false, true, Some(Listed::Approved("bash=5.*"))),
             (&["bash=5.*"], &[], false, false, Some(Listed::NotSecurity("bash=5.*"))),
@@ -60,7 +59,7 @@ mod tests {
             (&["zsh"], &["bash:arm64"], true, true, None),
         ] {
             let rules = rules(approved, rejected, non_security);
-            assert_eq!(listed(&rules, "bash", "amd64", "5.2", is_security), expected, "{approved:?} {rejected:?}");
+            assert_eq!(listed(&rules, &bash, is_security), expected, "{approved:?} {rejected:?}");
         }
     }
 }

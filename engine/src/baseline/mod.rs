@@ -1,6 +1,6 @@
 //! Patch baselines: which versions of which packages are approved on a node, and why.
 //!
-//! [`evaluate`] is a function of values. The agent calls it on what it has just read from the
+//! [`evaluate`], and [`evaluate_patches`] where the vendor's unit is the patch, are functions of values. The agent calls it on what it has just read from the
 //! package manager, the control plane calls it on stored inventories; both get the same answer
 //! for the same `now`. Nothing here reads a clock or a file.
 //!
@@ -10,20 +10,26 @@
 mod approval;
 mod decision;
 mod evaluate;
+mod family;
 mod filters;
 mod inventory;
 mod lists;
 mod package;
+mod patches;
 mod patterns;
 mod predefined;
+mod subject;
 mod validate;
+mod verdict;
 
-pub use decision::{Decision, Evaluation};
+pub use decision::{Decision, Evaluation, LeftOut};
 pub use evaluate::{blocked_by, evaluate};
+pub use family::Family;
 pub use filters::product;
 pub use inventory::{Found, Inventory};
 pub use lists::{Listed, listed};
 pub use package::{Advisory, AvailableVersion, InstalledPackage, NodeProfile, Origin, Patch, PatchStatus};
-pub use patterns::glob_matches;
+pub use patches::evaluate_patches;
+pub use patterns::{Names, glob_matches};
 pub use predefined::{all_predefined, predefined};
 pub use validate::{BaselineError, validate};

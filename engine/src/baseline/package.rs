@@ -209,20 +209,6 @@ pub struct Patch {
     pub pending_reboot: bool,
 }
 
-impl AvailableVersion {
-    /// Whether any of its archives makes it a security update.
-    #[must_use]
-    pub fn is_security(&self) -> bool {
-        self.origins.iter().any(|origin| origin.is_security())
-    }
-
-    /// The instant that approval delays count from. Absent when nobody knows any.
-    #[must_use]
-    pub fn release_instant(&self) -> Option<Timestamp> {
-        self.released_at.or(self.first_seen)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::Origin;

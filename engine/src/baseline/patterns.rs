@@ -4,6 +4,8 @@
 //! which people write a package: by name, with architecture, with version. The whole text must
 //! match, so `bash` means bash and not bash-completion.
 
+use super::family::Family;
+
 /// Whether `text` matches `pattern` as a whole, without regard to case.
 ///
 /// `*` is any number of characters, `?` exactly one, `[a-z]` one of a set, `[!a-z]` one outside
@@ -73,35 +75,96 @@ fn set_contains(items: &[char], c: char) -> bool {
     found != negated
 }
 
-/// The first entry of `list` that means this version of this package.
-pub(super) fn find<'a>(list: &'a [String], name: &str, architecture: &str, version: &str) -> Option<&'a str> {
+/// What lists may name a version or a patch by.
+#[derive(Debug, Clone)]
+pub struct Names<'a> {
+    /// Decides in which ways a version is written.
+    pub family: Family,
+    /// The package, or the patch's id.
+    pub name: &'a str,
+    /// Empty for patches.
+    pub architecture: &'a str,
+    /// The version, epoch included; empty for patches that have none.
+    pub version: &'a str,
+    /// Whatever else means it: advisories, CVE ids, Bugzilla numbers, bulletins, titles.
+    pub ids: Vec<&'a str>,
+}
+
+impl Names<'_> {
+    /// Every way in which people write it, but for the ids.
+    fn renderings(&self) -> Vec<String> {
+        let Self { name, architecture, version, .. } = self;
+        match self.family {
+            Family::Apt => vec![
+                (*name).to_owned(),
+                (*version).to_owned(),
+                format!("{name}.{architecture}"),
+                format!("{name}:{architecture}"),
+                format!("{name} {version}"),
+                format!("{name}={version}"),
+                format!("{name}:{architecture}={version}"),
+                format!("{architecture} {version}"),
+                format!("{name} {architecture} {version}"),
+                // The title that reports show.
+                format!("{name}.{architecture}:{version}"),
+            ],
+            Family::Rpm => self.rpm_renderings(),
+            Family::Zypper | Family::WindowsUpdate | Family::SoftwareUpdate if version.is_empty() => {
+                vec![(*name).to_owned()]
+            }
+            Family::Zypper | Family::WindowsUpdate | Family::SoftwareUpdate => vec![
+                (*name).to_owned(),
+                format!("{name}.{version}"),
+                format!("{name}-{version}"),
+                format!("{name} {version}"),
+            ],
+        }
+    }
+
+    /// SSM's: n, na, n-v, n-v-r, nvra, nevra, envra, v, vr, evr and naevr, of which two with an
+    /// epoch are written with a zero where the package has none.
+    fn rpm_renderings(&self) -> Vec<String> {
+        let Self { name, architecture, version: evr, .. } = self;
+        let (epoch, rest) = match evr.split_once(':') {
+            Some((epoch, rest)) => (epoch, rest),
+            None => ("0", *evr),
+        };
+        let version = rest.rsplit_once('-').map_or(rest, |(version, _)| version);
+        vec![
+            (*name).to_owned(),
+            format!("{name}.{architecture}"),
+            format!("{name}-{version}"),
+            format!("{name}-{rest}"),
+            format!("{name}-{rest}.{architecture}"),
+            format!("{name}-{epoch}:{rest}"),
+            format!("{name}-{epoch}:{rest}.{architecture}"),
+            format!("{epoch}:{name}-{rest}.{architecture}"),
+            version.to_owned(),
+            rest.to_owned(),
+            format!("{epoch}:{rest}"),
+            // The title that reports show.
+            format!("{name}.{architecture}:{epoch}:{rest}"),
+        ]
+    }
+}
+
+/// The first entry of `list` that means this.
+pub(super) fn find<'a>(list: &'a [String], names: &Names<'_>) -> Option<&'a str> {
     if list.is_empty() {
         return None;
     }
-    let renderings = renderings(name, architecture, version);
-    list.iter().map(String::as_str).find(|pattern| renderings.iter().any(|text| glob_matches(pattern, text)))
-}
-
-/// Every way in which people write a Debian package.
-fn renderings(name: &str, architecture: &str, version: &str) -> [String; 10] {
-    [
-        name.to_owned(),
-        version.to_owned(),
-        format!("{name}.{architecture}"),
-        format!("{name}:{architecture}"),
-        format!("{name} {version}"),
-        format!("{name}={version}"),
-        format!("{name}:{architecture}={version}"),
-        format!("{architecture} {version}"),
-        format!("{name} {architecture} {version}"),
-        // The title that reports show.
-        format!("{name}.{architecture}:{version}"),
-    ]
+    let renderings = names.renderings();
+    let texts = || renderings.iter().map(String::as_str).chain(names.ids.iter().copied());
+    list.iter().map(String::as_str).find(|pattern| texts().any(|text| glob_matches(pattern, text)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{find, glob_matches};
+    use super::{Family, Names, find, glob_matches};
+
+    fn openssl() -> Names<'static> {
+        Names { family: Family::Apt, name: "openssl", architecture: "amd64", version: "3.0.11-1", ids: Vec::new() }
+    }
 
     #[test]
     fn globs_match_whole_texts_without_regard_to_case() {
@@ -151,10 +214,65 @@ mod tests {
             "3.0.11-1",
         ] {
             let list = [entry.to_owned()];
-            assert_eq!(find(&list, "openssl", "amd64", "3.0.11-1"), Some(entry));
+            assert_eq!(find(&list, &openssl()), Some(entry));
         }
         for entry in ["libssl3", "openssl.arm64", "openssl=3.0.12*", "ssl"] {
-            assert_eq!(find(&[entry.to_owned()], "openssl", "amd64", "3.0.11-1"), None, "{entry}");
+            assert_eq!(find(&[entry.to_owned()], &openssl()), None, "{entry}");
         }
+    }
+
+    #[test]
+    fn rpm_entries_match_every_rendering_and_every_id() {
+        let names = Names {
+            family: Family::Rpm,
+            name: "dbus",
+            architecture: "x86_64",
+            version: "1:1.12.8-26.el8",
+            ids: vec!["RHSA-2023:0096", "CVE-2022-42010", "2133616"],
+        };
+        for entry in [
+            "dbus",
+            "dbus.x86_64",
+            "dbus-1.12.8",
+            "dbus-1.12.8-26.el8",
+            "dbus-1.12.8-26.el8.x86_64",
+            "dbus-1:1.12.8-26.el8",
+            "dbus-1:1.12.8-26.el8.x86_64",
+            "1:dbus-1.12.8-26.el8.x86_64",
+            "1.12.8",
+            "1.12.8-26.el8",
+            "1:1.12.8-26.el8",
+            "dbus.x86_64:1:1.12.8-26.el8",
+            "dbus-*.x86_64",
+            "rhsa-2023:0096",
+            "CVE-2022-42010",
+            "2133616",
+        ] {
+            assert_eq!(find(&[entry.to_owned()], &names), Some(entry));
+        }
+        for entry in ["dbus-libs", "dbus.i686", "dbus-0:1.12.8-26.el8", "RHSA-2023", "CVE-2022-4201", "dbus-*.noarch"] {
+            assert_eq!(find(&[entry.to_owned()], &names), None, "{entry}");
+        }
+        let without_epoch = Names { version: "1.12.8-26.el8", ..names };
+        for entry in ["dbus-0:1.12.8-26.el8.x86_64", "dbus.x86_64:0:1.12.8-26.el8"] {
+            assert_eq!(find(&[entry.to_owned()], &without_epoch), Some(entry));
+        }
+    }
+
+    #[test]
+    fn patches_are_listed_by_id_bulletin_package_or_cve() {
+        let names = Names {
+            family: Family::WindowsUpdate,
+            name: "KB2032276",
+            architecture: "",
+            version: "",
+            ids: vec!["Security Update for Windows (KB2032276)", "MS10-048"],
+        };
+        for entry in ["KB2032276", "kb2032276", "MS10-048", "KB20322??"] {
+            assert_eq!(find(&[entry.to_owned()], &names), Some(entry));
+        }
+        assert_eq!(find(&["KB203227".to_owned()], &names), None);
+        // What has no version is not matched by a version's wildcard.
+        assert_eq!(find(&["KB2032276.?*".to_owned()], &names), None);
     }
 }
