@@ -121,3 +121,30 @@ provide_python() {
     PATCHWAVE_TEST_PYTHON=$PWD/$venv/bin/python
     export PATCHWAVE_TEST_PYTHON
 }
+
+# Returns when there is a zypper, and rpm repositories can be made. Debian's packages of zypper and of
+# dnf's plugins exclude each other, and the tests need both: zypper is unpacked into target/, and
+# only what it depends on is installed.
+provide_zypper() {
+    local directory=target/test-zypper missing=
+    command -v createrepo_c >/dev/null || missing="createrepo-c "
+    if [ -n "$missing" ] && ! { command -v apt-get >/dev/null && may_be_root && apt_install createrepo-c; }; then
+        say "The tests make rpm repositories: install createrepo-c."
+        exit 1
+    fi
+    if command -v zypper >/dev/null || "$directory/usr/bin/zypper" --version >/dev/null 2>&1; then return 0; fi
+    rm -rf "$directory" && mkdir -p "$directory"
+    if command -v apt-get >/dev/null && may_be_root &&
+        (cd "$directory" && apt-get -qq download zypper >&2 && dpkg-deb -x zypper_*.deb .); then
+        local needs
+        needs=$(dpkg-deb -f "$directory"/zypper_*.deb Depends | sed 's/([^)]*)//g; s/|[^,]*//g; s/,/ /g')
+        # Only what is missing: nothing that is there need be upgraded.
+        # shellcheck disable=SC2086
+        needs=$(for need in $needs; do dpkg-query --show "$need" >/dev/null 2>&1 || echo "$need"; done)
+        # Word splitting is meant: a list of packages.
+        # shellcheck disable=SC2086
+        { [ -z "$needs" ] || apt_install $needs; } && "$directory/usr/bin/zypper" --version >/dev/null 2>&1 && return 0
+    fi
+    say "The tests patch a SUSE system in a directory: install zypper, or what it depends on."
+    exit 1
+}

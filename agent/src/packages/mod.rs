@@ -16,6 +16,8 @@ pub mod apt;
 mod error;
 mod first_seen;
 mod os_release;
+mod tool;
+pub mod zypper;
 
 pub use error::PackageError;
 pub use first_seen::FirstSeen;
@@ -120,5 +122,9 @@ pub trait PackageManager: Send + Sync {
 #[must_use]
 pub fn detect(root: &Path, state_dir: &Path) -> Option<Box<dyn PackageManager>> {
     let apt = apt::AptRoot::new(root, state_dir);
-    apt.is_present().then(|| Box::new(apt::Apt::new(apt)) as Box<dyn PackageManager>)
+    if apt.is_present() {
+        return Some(Box::new(apt::Apt::new(apt)));
+    }
+    let zypper = zypper::ZypperRoot::new(root, state_dir);
+    zypper.is_present().then(|| Box::new(zypper::Zypper::new(zypper)) as Box<dyn PackageManager>)
 }

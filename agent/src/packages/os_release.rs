@@ -87,7 +87,8 @@ fn known(id: &str, version: &str) -> Option<OperatingSystem> {
         "ol" => Os::OracleLinux,
         "rocky" => Os::RockyLinux,
         "almalinux" => Os::AlmaLinux,
-        "sles" | "sles_sap" | "suse" => Os::Suse,
+        // openSUSE Leap is built from SLES's sources and patched by patches of the same form.
+        "sles" | "sles_sap" | "suse" | "opensuse-leap" | "opensuse" => Os::Suse,
         _ => return None,
     })
 }
@@ -108,6 +109,9 @@ mod tests {
             ("ID=\"amzn\"\nVERSION_ID=\"2018.03\"\n", Some(Os::AmazonLinux)),
             ("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"\n", Some(Os::RockyLinux)),
             ("ID='ol'\n", Some(Os::OracleLinux)),
+            ("ID=\"sles\"\nVERSION_ID=\"15.5\"\n", Some(Os::Suse)),
+            ("ID=\"sles_sap\"\nVERSION_ID=\"15.5\"\n", Some(Os::Suse)),
+            ("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n", Some(Os::Suse)),
             ("ID=plan9\n", None),
             ("", None),
         ] {
