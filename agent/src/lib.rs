@@ -17,6 +17,7 @@ mod private_file;
 pub mod register;
 pub mod report;
 pub mod run;
+pub mod run_baseline;
 pub mod runtime;
 pub mod simulate;
 pub mod transport;

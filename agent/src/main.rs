@@ -13,9 +13,11 @@ use patchwave_agent::keys::{Keeper, Pace};
 use patchwave_agent::simulate::Simulation;
 use patchwave_agent::trust::{KeyRing, Trust};
 use patchwave_agent::{
-    Agent, AgentNode, AgentOptions, Policy, fingerprint, identity, keys, packages, policy_file, register,
+    Agent, AgentNode, AgentOptions, Policy, fingerprint, identity, keys, packages, policy_file, register, run_baseline,
 };
+use patchwave_schemas::command::PatchOperation;
 use patchwave_schemas::node::Accept;
+use patchwave_schemas::report::Outcome;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +27,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 mod options;
 mod way;
 
-use options::{Action, LogFormat, Options, Register};
+use options::{Action, LogFormat, Operation, Options, Output, Register, RunBaseline};
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
         outcome
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -53,9 +55,11 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(options: Options) -> anyhow::Result<()> {
-    if let Some(Action::Register(asked)) = &options.action {
-        return register_here(asked).await;
+async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    match &options.action {
+        Some(Action::Register(asked)) => return register_here(asked).await.map(|()| ExitCode::SUCCESS),
+        Some(Action::RunBaseline(asked)) => return run_baseline_here(asked).await,
+        None => {}
     }
     let state_dir = std::path::absolute(&options.state_dir).context("could not tell the current directory")?;
     let is_simulated = options.simulation.simulate.is_some();
@@ -96,7 +100,29 @@ async fn run(options: Options) -> anyhow::Result<()> {
         ..AgentOptions::default()
     };
     tokio::spawn(stop_on_signal(stop.clone()));
-    Agent::new(nodes, agent_options).run(transport, stop).await.context("could not take up the journal")
+    Agent::new(nodes, agent_options).run(transport, stop).await.context("could not take up the journal")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing of the node's identity is needed, and nothing is reported anywhere.
+async fn run_baseline_here(asked: &RunBaseline) -> anyhow::Result<ExitCode> {
+    let request = run_baseline::Request {
+        operation: match asked.operation {
+            Operation::Scan => PatchOperation::Scan,
+            Operation::Install => PatchOperation::Install,
+        },
+        baseline: asked.baseline.clone(),
+        root: std::path::absolute(&asked.root).context("--root")?,
+        state_dir: std::path::absolute(&asked.state_dir).context("--state-dir")?,
+    };
+    let report = run_baseline::run_baseline(&request).await?;
+    let text = match asked.output {
+        Output::Text => report.to_text(),
+        Output::Json => serde_json::to_string_pretty(&report).context("could not write the report")? + "\n",
+    };
+    let mut out = std::io::stdout().lock();
+    std::io::Write::write_all(&mut out, text.as_bytes())?;
+    Ok(if report.outcome == Outcome::Success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn register_here(asked: &Register) -> anyhow::Result<()> {

@@ -83,6 +83,44 @@ pub(crate) struct Options {
 pub(crate) enum Action {
     /// Register this machine as a node, with an activation of the control plane
     Register(Register),
+    /// Scan or patch this machine by a baseline, without a control plane; exits 1 when a patch failed
+    RunBaseline(RunBaseline),
+}
+
+/// What is done to this machine, and how it is shown.
+#[derive(Debug, Args)]
+pub(crate) struct RunBaseline {
+    /// Scan reports; Install installs what is approved and missing, then reports
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) operation: Operation,
+    /// The baseline as JSON, as `aws ssm get-patch-baseline` prints it, or a list with one for each
+    /// operating system. Default: the predefined baseline of this machine's system
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Patch the system under this directory
+    #[arg(long, env = "PATCHWAVE_AGENT_ROOT", default_value = "/", value_name = "DIR")]
+    pub(crate) root: PathBuf,
+    /// Where the agent keeps its notes on when it first saw a version
+    #[arg(long, env = "PATCHWAVE_AGENT_STATE_DIR", default_value = "/var/lib/patchwave-agent", value_name = "DIR")]
+    pub(crate) state_dir: PathBuf,
+    /// How the result is shown
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
+/// SSM's operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum Operation {
+    Scan,
+    Install,
+}
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
 }
 
 /// What a machine registers with.
