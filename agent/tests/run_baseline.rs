@@ -78,7 +78,10 @@ fn scan_reports_and_install_installs_what_the_file_approves() {
     let scanned = report(&run(&scratch, "scan", &with));
     assert_eq!((state_of(&scanned, "pw-plain"), state_of(&scanned, "pw-old")), ("Missing", "Installed"));
     let text = String::from_utf8(run(&scratch, "Scan", &["--baseline", path.to_str().unwrap()]).stdout).unwrap();
-    assert!(text.contains("missing") && text.contains("pw-plain.all:2") && text.contains("approved by rule 1"), "{text}");
+    assert!(
+        text.contains("missing") && text.contains("pw-plain.all:2") && text.contains("approved by rule 1"),
+        "{text}"
+    );
 }
 
 #[test]

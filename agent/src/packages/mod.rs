@@ -16,6 +16,7 @@ pub mod apt;
 mod error;
 mod first_seen;
 mod os_release;
+pub mod softwareupdate;
 mod tool;
 pub mod zypper;
 
@@ -126,5 +127,9 @@ pub fn detect(root: &Path, state_dir: &Path) -> Option<Box<dyn PackageManager>> 
         return Some(Box::new(apt::Apt::new(apt)));
     }
     let zypper = zypper::ZypperRoot::new(root, state_dir);
-    zypper.is_present().then(|| Box::new(zypper::Zypper::new(zypper)) as Box<dyn PackageManager>)
+    if zypper.is_present() {
+        return Some(Box::new(zypper::Zypper::new(zypper)));
+    }
+    let mac = softwareupdate::MacRoot::new(root, state_dir);
+    mac.is_present().then(|| Box::new(softwareupdate::SoftwareUpdate::new(mac)) as Box<dyn PackageManager>)
 }

@@ -1,4 +1,4 @@
-//! Which operating system this is, by os-release.
+//! Which operating system this is: by os-release, on macOS by its property list.
 //!
 //! Unknown versions of known systems are accepted as they are: a new minor release needs no new
 //! agent.
@@ -36,10 +36,10 @@ impl OsRelease {
     }
 }
 
-/// Reads `etc/os-release`, else `usr/lib/os-release`, under `root`.
+/// Reads `etc/os-release`, else `usr/lib/os-release`, else macOS's `SystemVersion.plist`, under `root`.
 ///
 /// # Errors
-/// [`PackageError::Read`] when there is neither, [`PackageError::UnknownSystem`] when neither `ID`
+/// [`PackageError::Read`] when there is none of them, [`PackageError::UnknownSystem`] when neither `ID`
 /// nor `ID_LIKE` is a system that baselines know.
 pub fn os_release(root: &Path) -> Result<OsRelease, PackageError> {
     let first = root.join("etc/os-release");
@@ -47,7 +47,26 @@ pub fn os_release(root: &Path) -> Result<OsRelease, PackageError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::read_to_string(root.join("usr/lib/os-release")),
         other => other,
     };
-    parse(&text.map_err(|source| PackageError::Read { path: first, source })?)
+    match text {
+        Ok(text) => parse(&text),
+        Err(source) => macos(root).ok_or(PackageError::Read { path: first, source }),
+    }
+}
+
+/// macOS has no os-release and says the same in a property list.
+fn macos(root: &Path) -> Option<OsRelease> {
+    let text = fs::read_to_string(root.join("System/Library/CoreServices/SystemVersion.plist")).ok()?;
+    let value = |key: &str| {
+        let (_, rest) = text.split_once(&format!("<key>{key}</key>"))?;
+        let (_, rest) = rest.split_once("<string>")?;
+        Some(rest.split_once("</string>")?.0.trim().to_owned())
+    };
+    Some(OsRelease {
+        operating_system: OperatingSystem::Macos,
+        platform_name: value("ProductName").unwrap_or_else(|| "macOS".to_owned()),
+        platform_version: value("ProductVersion").unwrap_or_default(),
+        codename: String::new(),
+    })
 }
 
 fn parse(text: &str) -> Result<OsRelease, PackageError> {
