@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::access::NodePolicy;
-use patchwave_engine::documents::{self, Definition, DocumentError};
+use patchwave_engine::documents::{self, Definition, DocumentError, HOOKS, Parameters, RUN_PATCH_BASELINE_WITH_HOOKS};
 use patchwave_engine::limits::{DEFAULT_CONCURRENCY, DEFAULT_ERRORS, Limit, LimitError};
 use patchwave_engine::rollout::Rollout;
 use patchwave_engine::targets::{TargetError, TargetNode, TargetSpec, patch_group, stable_order};
@@ -214,21 +214,51 @@ pub async fn launch_within(
 /// Finds the document, built in or the operator's own, and fills in its parameters.
 async fn render(tx: &mut Tx, request: &CommandRequested) -> Result<RenderedDocument, LaunchError> {
     let (name, version) = (&request.document_name, request.document_version.as_deref());
+    if name != RUN_PATCH_BASELINE_WITH_HOOKS {
+        return render_one(tx, name, version, &request.parameters).await;
+    }
+    let names = documents::hook_documents(&request.parameters)?;
+    let mut hooks = Vec::with_capacity(names.len());
+    for ((parameter, _), hook) in HOOKS.iter().zip(&names) {
+        // A hook has no parameters: those of the patching are not its own.
+        let rendered = match hook.as_str() {
+            RUN_PATCH_BASELINE_WITH_HOOKS => Err(DocumentError::Unknown { name: hook.clone() }.into()),
+            hook => render_one(tx, hook, None, &Parameters::new()).await,
+        };
+        hooks.push(rendered.map_err(|error| match error {
+            LaunchError::Document(problem) => LaunchError::Document(DocumentError::Parameter {
+                document: name.clone(),
+                parameter: (*parameter).to_owned(),
+                problem: problem.to_string(),
+            }),
+            other => other,
+        })?);
+    }
+    let hooks = hooks.try_into().unwrap_or_else(|_| unreachable!("there are as many hooks as names of them"));
+    Ok(documents::render_with_hooks(&request.parameters, hooks)?)
+}
+
+async fn render_one(
+    tx: &mut Tx,
+    name: &str,
+    version: Option<&str>,
+    parameters: &Parameters,
+) -> Result<RenderedDocument, LaunchError> {
     if documents::find(name).is_some() {
-        return Ok(documents::render(name, version, &request.parameters)?);
+        return Ok(documents::render(name, version, parameters)?);
     }
     let Some(found) = tx.document_version(name, VersionSelector::of(version)).await? else {
         let Some(document) = tx.lock_document(name).await? else {
-            return Err(DocumentError::Unknown { name: name.clone() }.into());
+            return Err(DocumentError::Unknown { name: name.to_owned() }.into());
         };
         return Err(DocumentError::UnknownVersion {
-            name: name.clone(),
+            name: name.to_owned(),
             version: version.unwrap_or_default().to_owned(),
             known: format!("numbers up to {}", document.latest_version),
         }
         .into());
     };
-    let (name, parameters) = (name.clone(), request.parameters.clone());
+    let (name, parameters) = (name.to_owned(), parameters.clone());
     // Compiling the patterns that values are checked against may take a second.
     let rendered = tokio::task::spawn_blocking(move || {
         let definition =

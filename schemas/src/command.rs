@@ -72,6 +72,26 @@ pub struct Step {
     pub timeout_seconds: u32,
     /// What the step does.
     pub action: Action,
+    /// In a document with hooks, what the step is part of: it decides whether the step runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<HookPhase>,
+}
+
+/// The phases of a patching with hooks, in their order (SSM's AWS-RunPatchBaselineWithHooks).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum HookPhase {
+    /// Finding out what is missing.
+    Scan,
+    /// The hook before the installation.
+    PreInstall,
+    /// The installation, which restarts nothing.
+    Install,
+    /// The hook after it.
+    PostInstall,
+    /// The restart, and the judgement after it.
+    Reboot,
+    /// The hook at the end, whatever happened before.
+    OnExit,
 }
 
 /// What a step does.

@@ -1,13 +1,15 @@
 //! A document: its steps in order, each with its own end.
 //!
 //! A failed step does not stop the document (SSM); a cancelled one does, and so do the exit codes
-//! 168 and 169 of scripts. What a step does is the runner's matter.
+//! 168 and 169 of scripts. Of a document with hooks, the rules in `engine` say which steps run. What a
+//! step does is the runner's matter.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
+use patchwave_engine::documents::{self, Course};
 use patchwave_schemas::NodeId;
 use patchwave_schemas::baseline::BaselineSnapshot;
 use patchwave_schemas::command::{Action, PatchOperation, RebootOption, RunInvocation, Step};
@@ -134,6 +136,10 @@ pub async fn run_document(runner: &dyn StepRunner, job: &Job, control: &Control)
         Mode::AfterReboot(point) => (point.step, point.results.clone(), point.scans.clone()),
     };
     let mut skip_rest = false;
+    let mut course = Course::default();
+    let may_reboot = documents::may_reboot(&invocation.document);
+    // Of the phase that is going on: whether a step of it failed, and whether one ended it.
+    let (mut phase, mut phase_failed, mut phase_ended) = (None, false, false);
     for (index, step) in invocation.document.steps.iter().enumerate().skip(first) {
         control.progress.begin_step(index, step.name.clone());
         let mut started_at = runner.now();
@@ -143,10 +149,19 @@ pub async fn run_document(runner: &dyn StepRunner, job: &Job, control: &Control)
             printed.clone_from(&point.stdout);
         }
         let context = StepContext { invocation, step, control };
+        if step.phase != phase {
+            course.failed |= phase_failed;
+            (phase, phase_failed, phase_ended) = (step.phase, false, false);
+        }
+        // What restarted the node is judged, whatever its course was before.
+        let is_resumed = matches!(job.mode, Mode::AfterReboot(_)) && index == first;
+        let skips = step.phase.filter(|_| !is_resumed).and_then(|phase| course.skips(phase, may_reboot));
         let end = if control.cancel.is_cancelled() {
             StepEnd::not_started(Outcome::Cancelled, "")
-        } else if skip_rest {
+        } else if skip_rest || phase_ended {
             StepEnd::not_started(Outcome::Skipped, "an earlier step ended the document")
+        } else if let Some(why) = skips {
+            StepEnd::not_started(Outcome::Skipped, why)
         } else {
             let judge = match job.mode {
                 Mode::Fresh => patch::Judge::No,
@@ -155,8 +170,13 @@ pub async fn run_document(runner: &dyn StepRunner, job: &Job, control: &Control)
                 Mode::AfterReboot(_) => patch::Judge::No,
             };
             match run_step(runner, &context, started_at, judge).await {
-                Ended::Step { end, scan } => {
+                Ended::Step { end, scan, found } => {
                     scans.extend(scan);
+                    if let Some(found) = found {
+                        course.missing = found.missing;
+                        course.pending_reboot = found.pending_reboot;
+                        course.installed |= found.attempted;
+                    }
                     end
                 }
                 Ended::NeedsReboot { stdout, scan } => {
@@ -166,7 +186,10 @@ pub async fn run_document(runner: &dyn StepRunner, job: &Job, control: &Control)
                 }
             }
         };
-        skip_rest |= end.ends_document;
+        // A hook that ends its document ends the hook's own: the patching goes on by its rules.
+        skip_rest |= end.ends_document && step.phase.is_none();
+        phase_ended |= end.ends_document && step.phase.is_some();
+        phase_failed |= !matches!(end.outcome, Outcome::Success | Outcome::Skipped);
         results.push(StepResult {
             name: step.name.clone(),
             outcome: end.outcome,
@@ -190,7 +213,7 @@ pub fn run_document_now(runner: &dyn StepRunner, job: &Job) -> Execution {
 }
 
 enum Ended {
-    Step { end: StepEnd, scan: Option<NodeScanned> },
+    Step { end: StepEnd, scan: Option<NodeScanned>, found: Option<patch::Found> },
     NeedsReboot { stdout: String, scan: NodeScanned },
 }
 
@@ -208,16 +231,16 @@ async fn run_step(
             } else {
                 runner.shell(context).await
             };
-            Ended::Step { end, scan: None }
+            Ended::Step { end, scan: None, found: None }
         }
         Action::PatchBaseline { operation, reboot_option } => {
             let Some(baseline) = &context.invocation.baseline else {
                 let end = StepEnd::not_started(Outcome::Failed, "the command carries no baseline to patch by");
-                return Ended::Step { end, scan: None };
+                return Ended::Step { end, scan: None, found: None };
             };
             if baseline.rules.operating_system.platform_type() != platform {
                 let end = StepEnd::not_started(Outcome::Skipped, "the baseline is for another platform");
-                return Ended::Step { end, scan: None };
+                return Ended::Step { end, scan: None, found: None };
             }
             let request =
                 PatchRequest { baseline, operation: *operation, reboot_option: *reboot_option, started_at, judge };
@@ -226,7 +249,7 @@ async fn run_step(
                 Some(scan) if patched.reboot_required && wants_reboot(&request, runner) => {
                     Ended::NeedsReboot { stdout: patched.end.stdout, scan }
                 }
-                scan => Ended::Step { end: patched.end, scan },
+                scan => Ended::Step { end: patched.end, scan, found: Some(patched.found) },
             }
         }
     }

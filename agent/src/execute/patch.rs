@@ -41,6 +41,18 @@ pub(super) struct Patched {
     /// Absent when the packages could not be read or the step did not get there.
     pub(super) scan: Option<NodeScanned>,
     pub(super) reboot_required: bool,
+    pub(super) found: Found,
+}
+
+/// What the documents with hooks decide by.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Found {
+    /// Approved patches that are missing and may be installed.
+    pub(super) missing: usize,
+    /// Something waits for a restart.
+    pub(super) pending_reboot: bool,
+    /// An installation was tried.
+    pub(super) attempted: bool,
 }
 
 pub(super) async fn run(runner: &dyn StepRunner, context: &StepContext<'_>, request: &PatchRequest<'_>) -> Patched {
@@ -59,7 +71,7 @@ pub(super) async fn run(runner: &dyn StepRunner, context: &StepContext<'_>, requ
 }
 
 fn stopped(outcome: Outcome, why: String) -> Patched {
-    Patched { end: StepEnd::not_started(outcome, why), scan: None, reboot_required: false }
+    Patched { end: StepEnd::not_started(outcome, why), scan: None, reboot_required: false, found: Found::default() }
 }
 
 async fn work(runner: &dyn StepRunner, context: &StepContext<'_>, request: &PatchRequest<'_>) -> Patched {
@@ -85,6 +97,11 @@ fn judged(
 ) -> Patched {
     let installs = request.operation == PatchOperation::Install;
     let scan = result.scan;
+    let found = Found {
+        missing: installable(&scan),
+        pending_reboot: scan.reboot_required || count(&scan, PatchState::InstalledPendingReboot) > 0,
+        attempted: !result.attempted.is_empty(),
+    };
     let failure = if installs { shortcoming(&scan, request.judge) } else { None };
     let mut stdout = summary(request.baseline, &scan);
     stdout.push_str(&result.stdout);
@@ -115,16 +132,13 @@ fn judged(
         not_applicable_count: scan.evaluation.not_applicable_count,
         patches: scan.patches,
     };
-    Patched { end, scan: Some(report), reboot_required: scan.reboot_required }
+    Patched { end, scan: Some(report), reboot_required: scan.reboot_required, found }
 }
 
 /// What an installation left undone, in one sentence.
 fn shortcoming(scan: &ScanResult, judge: Judge) -> Option<String> {
     let failed = count(scan, PatchState::Failed);
-    // Held packages are missing too, but nobody was to install them.
-    let decisions = scan.evaluation.decisions.iter();
-    let missing =
-        decisions.filter(|decision| decision.state == PatchState::Missing && decision.to_install().is_some()).count();
+    let missing = installable(scan);
     match (failed, missing, judge) {
         (0, 0, Judge::AfterReboot) if scan.reboot_required => Some("the node still needs a restart".to_owned()),
         (0, 0, _) => None,
@@ -134,6 +148,12 @@ fn shortcoming(scan: &ScanResult, judge: Judge) -> Option<String> {
         (0, missing, _) => Some(format!("{missing} approved patches are missing after the installation")),
         (failed, _, _) => Some(format!("{failed} patches could not be installed")),
     }
+}
+
+/// Held packages are missing too, but nobody is to install them.
+fn installable(scan: &ScanResult) -> usize {
+    let decisions = scan.evaluation.decisions.iter();
+    decisions.filter(|decision| decision.state == PatchState::Missing && decision.to_install().is_some()).count()
 }
 
 fn count(scan: &ScanResult, state: PatchState) -> usize {

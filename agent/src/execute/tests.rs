@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use patchwave_engine::baseline::predefined;
-use patchwave_schemas::baseline::BaselineSnapshot;
+use patchwave_engine::baseline::{Decision, Evaluation, predefined};
+use patchwave_engine::documents::{Parameters, RUN_SHELL_SCRIPT, render, render_with_hooks};
+use patchwave_schemas::baseline::{BaselineSnapshot, PatchState};
 use patchwave_schemas::command::{Action, PatchOperation, RebootOption, RenderedDocument, RunInvocation, Step};
 use patchwave_schemas::node::OperatingSystem;
 use patchwave_schemas::report::{Outcome, StepResult};
@@ -23,6 +24,10 @@ struct Machine {
     needs_restart: bool,
     can_reboot: bool,
     installs: AtomicUsize,
+    /// A patch is missing until it is installed.
+    missing: bool,
+    /// The script that fails, by the name of its step.
+    bad_script: &'static str,
 }
 
 impl Machine {
@@ -33,6 +38,8 @@ impl Machine {
             needs_restart: false,
             can_reboot: true,
             installs: AtomicUsize::new(0),
+            missing: false,
+            bad_script: "",
         }
     }
 
@@ -62,19 +69,26 @@ impl StepRunner for Machine {
     fn can_reboot(&self) -> bool {
         self.can_reboot
     }
-    async fn shell(&self, _: &StepContext<'_>) -> StepEnd {
-        StepEnd { exit_code: 0, ..StepEnd::not_started(Outcome::Success, "") }
+    async fn shell(&self, context: &StepContext<'_>) -> StepEnd {
+        let outcome = if context.step.name == self.bad_script { Outcome::Failed } else { Outcome::Success };
+        StepEnd { exit_code: 0, ..StepEnd::not_started(outcome, "") }
     }
     async fn scan(&self, _: &BaselineSnapshot) -> Result<ScanResult, PackageError> {
-        Ok(ScanResult { reboot_required: self.needs_restart, ..ScanResult::default() })
+        let is_missing = self.missing && self.installs.load(Ordering::Relaxed) == 0;
+        let missing =
+            Decision { state: PatchState::Missing, approved_version: Some("2".into()), ..Decision::default() };
+        let evaluation =
+            Evaluation { decisions: if is_missing { vec![missing] } else { Vec::new() }, ..Evaluation::default() };
+        Ok(ScanResult { reboot_required: self.needs_restart, evaluation, ..ScanResult::default() })
     }
     async fn install(
         &self,
         baseline: &BaselineSnapshot,
         _: &(dyn Fn(InstallProgress) + Send + Sync),
     ) -> Result<InstallResult, PackageError> {
-        self.installs.fetch_add(1, Ordering::Relaxed);
-        Ok(InstallResult { scan: self.scan(baseline).await?, ..InstallResult::default() })
+        let is_first = self.installs.fetch_add(1, Ordering::Relaxed) == 0;
+        let attempted = if self.missing && is_first { vec!["a.amd64".to_owned()] } else { Vec::new() };
+        Ok(InstallResult { scan: self.scan(baseline).await?, attempted, ..InstallResult::default() })
     }
 }
 
@@ -87,7 +101,7 @@ fn install(reboot_option: RebootOption) -> Action {
 }
 
 fn job(mode: Mode, actions: impl IntoIterator<Item = Action>) -> Job {
-    let step = |(index, action)| Step { name: format!("step{index}"), timeout_seconds: 60, action };
+    let step = |(index, action)| Step { name: format!("step{index}"), timeout_seconds: 60, action, phase: None };
     let invocation = RunInvocation {
         command_id: CommandId::from_uuid(Uuid::nil()),
         node_id: NodeId::from_bits(1),
@@ -157,4 +171,63 @@ fn interrupted_installation_is_judged_by_a_scan() {
     let job = job(Mode::Judge, [install(RebootOption::RebootIfNeeded)]);
     assert_eq!(machine.outcomes(&job), [Outcome::Success]);
     assert_eq!(machine.installs.load(Ordering::Relaxed), 0);
+}
+
+/// An installation with a script as each hook.
+fn hooked(mode: Mode, reboot_option: &str) -> Job {
+    let given = |pairs: &[(&str, &str)]| -> Parameters {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect()
+    };
+    let hook = || render(RUN_SHELL_SCRIPT, None, &given(&[("commands", "true")])).unwrap();
+    let parameters = given(&[("Operation", "Install"), ("RebootOption", reboot_option)]);
+    let document = render_with_hooks(&parameters, [hook(), hook(), hook()]).unwrap();
+    let plain = job(mode, []);
+    Job { invocation: Arc::new(RunInvocation { document, ..(*plain.invocation).clone() }), ..plain }
+}
+
+/// Names of the steps that ran, of a document that came to its end.
+fn ran(end: ExecutionEnd) -> Vec<String> {
+    match end {
+        ExecutionEnd::Done { steps, .. } => {
+            steps.into_iter().filter(|step| step.outcome != Outcome::Skipped).map(|step| step.name).collect()
+        }
+        ExecutionEnd::NeedsReboot(point) => panic!("wants to restart: {point:?}"),
+    }
+}
+
+#[test]
+fn hooks_run_around_an_installation_and_not_where_nothing_is_missing() {
+    let machine = Machine { missing: true, ..Machine::debian() };
+    assert_eq!(
+        ran(machine.run(&hooked(Mode::Fresh, "NoReboot"))),
+        [
+            "PatchScan",
+            "PreInstall-runShellScript",
+            "PatchInstall",
+            "PostInstall-runShellScript",
+            "OnExit-runShellScript"
+        ]
+    );
+    assert_eq!(ran(Machine::debian().run(&hooked(Mode::Fresh, "NoReboot"))), ["PatchScan", "OnExit-runShellScript"]);
+}
+
+#[test]
+fn failed_hook_keeps_the_installation_from_starting_but_not_the_last_hook() {
+    let machine = Machine { missing: true, bad_script: "PreInstall-runShellScript", ..Machine::debian() };
+    assert_eq!(
+        ran(machine.run(&hooked(Mode::Fresh, "RebootIfNeeded"))),
+        ["PatchScan", "PreInstall-runShellScript", "OnExit-runShellScript"]
+    );
+    assert_eq!(machine.installs.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn last_hook_runs_behind_the_restart() {
+    let before = Machine { missing: true, needs_restart: true, ..Machine::debian() };
+    let ExecutionEnd::NeedsReboot(point) = before.run(&hooked(Mode::Fresh, "RebootIfNeeded")) else {
+        panic!("no restart")
+    };
+    assert_eq!(point.results.len(), 4, "{:?}", point.results);
+    let ran = ran(Machine::debian().run(&hooked(Mode::AfterReboot(point), "RebootIfNeeded")));
+    assert_eq!(ran[4..], ["PatchReboot", "OnExit-runShellScript"]);
 }

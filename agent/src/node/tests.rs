@@ -45,7 +45,7 @@ fn invocation(number: u128, action: Action) -> RunInvocation {
         document: RenderedDocument {
             name: "test".into(),
             version: "1".into(),
-            steps: vec![Step { name: "only".into(), timeout_seconds: 60, action }],
+            steps: vec![Step { name: "only".into(), timeout_seconds: 60, action, phase: None }],
         },
         baseline: Some(BaselineSnapshot::new(
             "snapshot",

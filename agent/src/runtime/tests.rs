@@ -183,6 +183,7 @@ fn script(node: &NodeId, number: u128, timeout_seconds: u32, lines: &[&str]) -> 
             working_directory: None,
             environment: [("WORD".to_owned(), "it's $HOME".to_owned())].into(),
         },
+        phase: None,
     };
     RunInvocation {
         command_id: CommandId::from_uuid(Uuid::from_u128(number)),

@@ -23,14 +23,20 @@ pub(super) fn content(document: &Document) -> String {
             (parameter.name.to_owned(), definition)
         })
         .collect();
-    let step = document.step;
-    let inputs: serde_json::Map<String, Value> =
-        step.inputs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let steps: Vec<Value> = document
+        .steps
+        .iter()
+        .map(|step| {
+            let inputs: serde_json::Map<String, Value> =
+                step.inputs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+            json!({ "action": step.action, "name": step.name, "inputs": inputs })
+        })
+        .collect();
     let content = json!({
         "schemaVersion": "2.2",
         "description": document.description,
         "parameters": parameters,
-        "mainSteps": [{ "action": step.action, "name": step.name, "inputs": inputs }],
+        "mainSteps": steps,
     });
     content.to_string()
 }

@@ -10,9 +10,13 @@ use super::{DOCUMENT_BYTES_MAX, DocumentError, Parameters, SCRIPT_TIMEOUT_SECOND
 pub const RUN_PATCH_BASELINE: &str = "AWS-RunPatchBaseline";
 /// The shell document.
 pub const RUN_SHELL_SCRIPT: &str = "AWS-RunShellScript";
+/// The patching document with documents of the operator's own around it.
+pub const RUN_PATCH_BASELINE_WITH_HOOKS: &str = "AWS-RunPatchBaselineWithHooks";
+/// The document that does nothing: the hook of whoever has none.
+pub const NOOP: &str = "AWS-Noop";
 
 /// Seconds a patching step may take (SSM's value).
-const PATCH_TIMEOUT_SECONDS: u32 = 7_200;
+pub(super) const PATCH_TIMEOUT_SECONDS: u32 = 7_200;
 
 /// A parameter of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +46,8 @@ pub struct Document {
     pub platform_types: &'static [&'static str],
     /// Its parameters.
     pub parameters: &'static [Parameter],
-    /// Its only step.
-    pub step: StepTemplate,
+    /// Its steps, in their order.
+    pub steps: &'static [StepTemplate],
 }
 
 /// What a document does, before its parameters are filled in.
@@ -57,37 +61,63 @@ pub struct StepTemplate {
     pub inputs: &'static [(&'static str, &'static str)],
 }
 
+const OPERATION: Parameter = Parameter {
+    name: "Operation",
+    kind: "String",
+    description: "Scan reports; Install installs what is approved and missing, then reports.",
+    default: None,
+    allowed: &["Scan", "Install"],
+};
+const REBOOT_OPTION: Parameter = Parameter {
+    name: "RebootOption",
+    kind: "String",
+    description: "Whether a node may reboot when what was installed needs it.",
+    default: Some("RebootIfNeeded"),
+    allowed: &["RebootIfNeeded", "NoReboot"],
+};
+const SNAPSHOT_ID: Parameter = Parameter {
+    name: "SnapshotId",
+    kind: "String",
+    description: "Names the frozen baseline; derived from the window execution or command when empty.",
+    default: Some(""),
+    allowed: &[],
+};
+
+/// A parameter that names the document of a hook.
+const fn hook(name: &'static str, description: &'static str) -> Parameter {
+    Parameter { name, kind: "String", description, default: Some(NOOP), allowed: &[] }
+}
+
+/// Seconds a patching step may take, as documents write it.
+const PATCH_TIMEOUT: (&str, &str) = ("timeoutSeconds", "7200");
+
+/// A step that runs the document of a hook.
+const fn hook_step(name: &'static str, inputs: &'static [(&'static str, &'static str)]) -> StepTemplate {
+    StepTemplate { name, action: "aws:runDocument", inputs }
+}
+
+/// The step that patches, as part of a document with hooks.
+const fn patch_step(name: &'static str, inputs: &'static [(&'static str, &'static str)]) -> StepTemplate {
+    StepTemplate { name, action: "patchwave:patchBaseline", inputs }
+}
+
 /// Every built-in document, by name.
-pub const DOCUMENTS: [Document; 2] = [
+pub const DOCUMENTS: [Document; 4] = [
+    Document {
+        name: NOOP,
+        version: "1",
+        description: "Does nothing.",
+        platform_types: &["Linux", "Windows", "MacOS"],
+        parameters: &[],
+        steps: &[],
+    },
     Document {
         name: RUN_PATCH_BASELINE,
         version: "1",
         description: "Scans for or installs patches by the baseline of the node's patch group.",
         platform_types: &["Linux", "Windows", "MacOS"],
-        parameters: &[
-            Parameter {
-                name: "Operation",
-                kind: "String",
-                description: "Scan reports; Install installs what is approved and missing, then reports.",
-                default: None,
-                allowed: &["Scan", "Install"],
-            },
-            Parameter {
-                name: "RebootOption",
-                kind: "String",
-                description: "Whether a node may reboot when what was installed needs it.",
-                default: Some("RebootIfNeeded"),
-                allowed: &["RebootIfNeeded", "NoReboot"],
-            },
-            Parameter {
-                name: "SnapshotId",
-                kind: "String",
-                description: "Names the frozen baseline; derived from the window execution or command when empty.",
-                default: Some(""),
-                allowed: &[],
-            },
-        ],
-        step: StepTemplate {
+        parameters: &[OPERATION, REBOOT_OPTION, SNAPSHOT_ID],
+        steps: &[StepTemplate {
             name: "PatchNode",
             action: "patchwave:patchBaseline",
             inputs: &[
@@ -96,7 +126,41 @@ pub const DOCUMENTS: [Document; 2] = [
                 ("snapshotId", "{{ SnapshotId }}"),
                 ("timeoutSeconds", "7200"),
             ],
-        },
+        }],
+    },
+    Document {
+        name: RUN_PATCH_BASELINE_WITH_HOOKS,
+        version: "1",
+        description: "Scans for or installs patches, with documents of your own before, after and at the end.",
+        platform_types: &["Linux", "Windows", "MacOS"],
+        parameters: &[
+            OPERATION,
+            REBOOT_OPTION,
+            SNAPSHOT_ID,
+            hook("PreInstallHookDocName", "Runs before anything is installed, when something is to be."),
+            hook("PostInstallHookDocName", "Runs after the installation and before any restart."),
+            hook("OnExitHookDocName", "Runs at the end of an installation, whatever happened before."),
+        ],
+        steps: &[
+            patch_step("PatchScan", &[("operation", "Scan"), ("snapshotId", "{{ SnapshotId }}"), PATCH_TIMEOUT]),
+            hook_step(
+                "PreInstall",
+                &[("documentType", "SSMDocument"), ("documentPath", "{{ PreInstallHookDocName }}")],
+            ),
+            patch_step(
+                "PatchInstall",
+                &[("operation", "{{ Operation }}"), ("rebootOption", "NoReboot"), PATCH_TIMEOUT],
+            ),
+            hook_step(
+                "PostInstall",
+                &[("documentType", "SSMDocument"), ("documentPath", "{{ PostInstallHookDocName }}")],
+            ),
+            patch_step(
+                "PatchReboot",
+                &[("operation", "{{ Operation }}"), ("rebootOption", "{{ RebootOption }}"), PATCH_TIMEOUT],
+            ),
+            hook_step("OnExit", &[("documentType", "SSMDocument"), ("documentPath", "{{ OnExitHookDocName }}")]),
+        ],
     },
     Document {
         name: RUN_SHELL_SCRIPT,
@@ -126,7 +190,7 @@ pub const DOCUMENTS: [Document; 2] = [
                 allowed: &[],
             },
         ],
-        step: StepTemplate {
+        steps: &[StepTemplate {
             name: "runShellScript",
             action: "aws:runShellScript",
             inputs: &[
@@ -134,7 +198,7 @@ pub const DOCUMENTS: [Document; 2] = [
                 ("workingDirectory", "{{ workingDirectory }}"),
                 ("timeoutSeconds", "{{ executionTimeout }}"),
             ],
-        },
+        }],
     },
 ];
 
@@ -166,41 +230,45 @@ pub fn render(name: &str, version: Option<&str>, parameters: &Parameters) -> Res
         return Err(DocumentError::TooLarge { document: document.name.to_owned(), bytes });
     }
     let step = match document.name {
-        RUN_PATCH_BASELINE => Step {
-            name: document.step.name.to_owned(),
+        NOOP => None,
+        RUN_PATCH_BASELINE_WITH_HOOKS => {
+            let noop = || RenderedDocument { name: NOOP.to_owned(), version: "1".to_owned(), steps: Vec::new() };
+            let named = super::hook_documents(parameters)?;
+            if let Some(name) = named.into_iter().find(|name| name != NOOP) {
+                // Whoever has the documents at hand fills them in with `render_with_hooks`.
+                return Err(DocumentError::Unknown { name });
+            }
+            return super::render_with_hooks(parameters, [noop(), noop(), noop()]);
+        }
+        RUN_PATCH_BASELINE => Some(Step {
+            name: "PatchNode".to_owned(),
             timeout_seconds: PATCH_TIMEOUT_SECONDS,
-            action: Action::PatchBaseline {
-                operation: match values.one("Operation") {
-                    "Install" => PatchOperation::Install,
-                    _ => PatchOperation::Scan,
-                },
-                reboot_option: match values.one("RebootOption") {
-                    "NoReboot" => RebootOption::NoReboot,
-                    _ => RebootOption::RebootIfNeeded,
-                },
-            },
-        },
-        _ => Step {
-            name: document.step.name.to_owned(),
+            action: Action::PatchBaseline { operation: values.operation(), reboot_option: values.reboot_option() },
+            phase: None,
+        }),
+        _ => Some(Step {
+            name: "runShellScript".to_owned(),
             timeout_seconds: values.timeout("executionTimeout")?,
             action: Action::RunShellScript {
                 commands: values.list("commands"),
                 working_directory: Some(values.one("workingDirectory").to_owned()).filter(|path| !path.is_empty()),
                 environment: BTreeMap::new(),
             },
-        },
+            phase: None,
+        }),
     };
-    Ok(RenderedDocument { name: document.name.to_owned(), version: document.version.to_owned(), steps: vec![step] })
+    let steps = step.into_iter().collect();
+    Ok(RenderedDocument { name: document.name.to_owned(), version: document.version.to_owned(), steps })
 }
 
 /// Parameters that were checked against their document.
-struct Values<'a> {
+pub(super) struct Values<'a> {
     document: &'static Document,
     given: &'a Parameters,
 }
 
 impl<'a> Values<'a> {
-    fn check(document: &'static Document, given: &'a Parameters) -> Result<Self, DocumentError> {
+    pub(super) fn check(document: &'static Document, given: &'a Parameters) -> Result<Self, DocumentError> {
         let refuse = |parameter: &str, problem: String| {
             Err(DocumentError::Parameter {
                 document: document.name.to_owned(),
@@ -231,11 +299,25 @@ impl<'a> Values<'a> {
         }
     }
 
+    pub(super) fn operation(&self) -> PatchOperation {
+        match self.one("Operation") {
+            "Install" => PatchOperation::Install,
+            _ => PatchOperation::Scan,
+        }
+    }
+
+    pub(super) fn reboot_option(&self) -> RebootOption {
+        match self.one("RebootOption") {
+            "NoReboot" => RebootOption::NoReboot,
+            _ => RebootOption::RebootIfNeeded,
+        }
+    }
+
     fn list(&self, name: &str) -> Vec<String> {
         self.given.get(name).cloned().unwrap_or_default()
     }
 
-    fn one(&self, name: &str) -> &str {
+    pub(super) fn one(&self, name: &str) -> &str {
         let default =
             || self.document.parameters.iter().find(|known| known.name == name).and_then(|known| known.default);
         self.given.get(name).and_then(|values| values.first()).map(String::as_str).or_else(default).unwrap_or_default()
@@ -278,12 +360,13 @@ mod tests {
     #[test]
     fn steps_are_given_every_parameter_and_the_timeout_that_holds() {
         for document in &DOCUMENTS {
-            let given = |value: String| document.step.inputs.iter().any(|(_, input)| *input == value);
+            let given =
+                |value: String| document.steps.iter().flat_map(|step| step.inputs).any(|(_, input)| *input == value);
             for parameter in document.parameters {
                 assert!(given(format!("{{{{ {} }}}}", parameter.name)), "{} of {}", parameter.name, document.name);
             }
         }
-        let timeout = find(RUN_PATCH_BASELINE).expect("built in").step.inputs.last();
+        let timeout = find(RUN_PATCH_BASELINE).expect("built in").steps[0].inputs.last();
         assert_eq!(timeout, Some(&("timeoutSeconds", PATCH_TIMEOUT_SECONDS.to_string().as_str())));
     }
 

@@ -11,12 +11,17 @@ use patchwave_schemas::command::{Action, RenderedDocument};
 
 mod builtin;
 mod content;
+mod hooks;
 mod parameters;
 mod references;
 mod render;
 
-pub use builtin::{DOCUMENTS, Document, Parameter, RUN_PATCH_BASELINE, RUN_SHELL_SCRIPT, StepTemplate, find, render};
+pub use builtin::{
+    DOCUMENTS, Document, NOOP, Parameter, RUN_PATCH_BASELINE, RUN_PATCH_BASELINE_WITH_HOOKS, RUN_SHELL_SCRIPT,
+    StepTemplate, find, render,
+};
 pub use content::{ContentError, Definition, ScriptStep};
+pub use hooks::{Course, HOOKS, hook_documents, may_reboot, render_with_hooks};
 pub use parameters::{ParameterDefinition, ParameterType};
 pub use render::{ENVIRONMENT_PREFIX, render_own};
 

@@ -73,7 +73,7 @@ pub fn render_own(
         };
         let working_directory = step.working_directory.as_deref().map(&filled).filter(|path| !path.is_empty());
         let action = Action::RunShellScript { commands, working_directory, environment: environment.clone() };
-        steps.push(Step { name: step.name.clone(), timeout_seconds, action });
+        steps.push(Step { name: step.name.clone(), timeout_seconds, action, phase: None });
     }
     Ok(RenderedDocument { name: name.to_owned(), version: version.to_owned(), steps })
 }

@@ -57,6 +57,7 @@ fn script(node: &NodeId, command: String) -> RunInvocation {
                     working_directory: None,
                     environment: Default::default(),
                 },
+                phase: None,
             }],
         },
         baseline: None,
