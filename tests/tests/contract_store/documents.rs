@@ -15,7 +15,7 @@ contract! {
     a_deleted_document_is_gone_with_its_versions,
 }
 
-fn document(name: &str) -> Document {
+pub(crate) fn document(name: &str) -> Document {
     Document {
         name: name.to_owned(),
         display_name: Some("it's \"ours\" 🐎".to_owned()),
@@ -27,7 +27,7 @@ fn document(name: &str) -> Document {
     }
 }
 
-fn version(name: &str, number: i64) -> DocumentVersion {
+pub(crate) fn version(name: &str, number: i64) -> DocumentVersion {
     DocumentVersion {
         name: name.to_owned(),
         version: number,

@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use patchwave_engine::documents::RUN_PATCH_BASELINE;
+use patchwave_engine::documents::{RUN_PATCH_BASELINE, RUN_PATCH_BASELINE_WITH_HOOKS};
 use patchwave_platform::launch::{Launch, WindowLink};
 use patchwave_platform::store::Store;
 use patchwave_platform::store::baselines::PatchGroupMapping;
+use patchwave_platform::store::documents::DocumentVersion;
 use patchwave_schemas::baseline::BaselineSnapshot;
+use patchwave_schemas::command::RenderedDocument;
 use patchwave_schemas::event::CommandRequested;
 use patchwave_schemas::node::OperatingSystem;
 use patchwave_schemas::{CommandId, TaskExecutionId, WindowExecutionId};
 
+use crate::documents::document;
 use crate::fixtures::{at, connect, hello, node};
 use crate::inventory::baseline;
 use crate::launches::{launch_as, target, to_nodes, try_launch};
@@ -20,6 +23,7 @@ contract! {
     each_group_and_system_gets_its_own_baseline_or_the_default,
     a_shell_script_needs_no_baseline,
     snapshots_are_named_by_parameter_window_or_command,
+    hooks_are_filled_in_when_the_command_is_made,
 }
 
 pub(crate) fn scan(numbers: &[usize]) -> CommandRequested {
@@ -127,5 +131,45 @@ async fn snapshots_are_named_by_parameter_window_or_command(place: Place) {
         let ids: BTreeSet<_> =
             snapshots(&store, command_id).await.into_values().map(|snapshot| snapshot.snapshot_id).collect();
         assert_eq!(ids, BTreeSet::from([expected]), "{cause}");
+    }
+}
+
+async fn hooks_are_filled_in_when_the_command_is_made(place: Place) {
+    let store = place.open().await;
+    connect(&store, &[hello(0, "a", &[])], at(0)).await;
+    let mut tx = store.begin().await.unwrap();
+    let default = baseline(2, "default");
+    tx.put_baseline(&default).await.unwrap();
+    tx.set_default_baseline(OperatingSystem::Debian, &default.baseline_id).await.unwrap();
+    tx.add_document(&document("Drain")).await.unwrap();
+    let content = serde_json::json!({
+        "schemaVersion": "2.2",
+        "mainSteps": [
+            { "action": "aws:runShellScript", "name": "drain", "inputs": { "runCommand": ["drain-me"] } },
+        ],
+    });
+    let drain =
+        DocumentVersion { content: content.to_string(), definition: content, ..crate::documents::version("Drain", 1) };
+    tx.add_document_version(&drain).await.unwrap();
+    tx.commit().await.unwrap();
+    let with = |hook: &str| CommandRequested {
+        document_name: RUN_PATCH_BASELINE_WITH_HOOKS.to_owned(),
+        parameters: BTreeMap::from([
+            ("Operation".to_owned(), vec!["Install".to_owned()]),
+            ("PreInstallHookDocName".to_owned(), vec![hook.to_owned()]),
+        ]),
+        ..to_nodes(&[0])
+    };
+
+    launch_as(&store, "hooked", with("Drain")).await.unwrap();
+    let payload = store.command_payload(CommandId::derived("hooked")).await.unwrap().expect("the command is stored");
+    let rendered: RenderedDocument = serde_json::from_str(&payload.document).unwrap();
+    let names: Vec<_> = rendered.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["PatchScan", "PreInstall-drain", "PatchInstall", "PatchReboot"]);
+    assert_eq!(payload.baselines.len(), 1);
+
+    for unfit in ["Nowhere", RUN_PATCH_BASELINE_WITH_HOOKS, RUN_PATCH_BASELINE] {
+        let error = launch_as(&store, unfit, with(unfit)).await.unwrap_err().to_string();
+        assert!(error.contains("PreInstallHookDocName") && error.contains(unfit), "{error}");
     }
 }
