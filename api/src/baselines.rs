@@ -146,6 +146,18 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
     Ok(present(view(&baseline)))
 }
 
+/// The baseline that a request names, and its rules as an update by the rest of it would leave them.
+pub(crate) async fn changed(api: &Api, request: &Request) -> Result<(Baseline, BaselineRules), Error> {
+    let mut input: Input = request.read()?;
+    let id = baseline_id("baselineId", input.baseline_id.as_deref())?;
+    let baseline = api.store.baseline(&id).await?.ok_or_else(|| missing(&id))?;
+    let old = baseline.rules.clone();
+    let old = if input.replace { no_rules(old.operating_system) } else { old };
+    let rules = patched(old, &mut input);
+    validate(&rules).map_err(|error| Error::validation(error.to_string()))?;
+    Ok((baseline, rules))
+}
+
 /// DeletePatchBaseline.
 pub(crate) async fn delete(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;

@@ -26,6 +26,7 @@ mod activations;
 mod audit_log;
 mod audited;
 mod auth;
+mod baseline_preview;
 mod baselines;
 mod body;
 pub mod broker_auth;

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use crate::wire::{Error, Request};
 use crate::{
-    Api, access_keys, activations, audit_log, baselines, commands, compliance, dead_letters, documents, executions,
-    inventory, invocations, model, node_properties, nodes, notifications, patch_groups, patch_states, patches,
-    resource_groups, settings, signing_keys, start, tags, targets, tasks, windows, without_effect,
+    Api, access_keys, activations, audit_log, baseline_preview, baselines, commands, compliance, dead_letters,
+    documents, executions, inventory, invocations, model, node_properties, nodes, notifications, patch_groups,
+    patch_states, patches, resource_groups, settings, signing_keys, start, tags, targets, tasks, windows,
+    without_effect,
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.
@@ -189,6 +190,8 @@ register! {
         "ListAccessKeys": AdminRead => access_keys::list,
         "UpdateAccessKey": Admin => access_keys::update,
         "DeleteAccessKey": Admin => access_keys::delete,
+
+        "PreviewPatchBaseline": FleetRead => baseline_preview::preview,
 
         "ListAuditEntries": AdminRead => audit_log::list,
         "VerifyAudit": AdminRead => audit_log::verify,

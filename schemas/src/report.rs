@@ -203,6 +203,13 @@ pub struct NodeScanned {
     /// Approved patches that do not apply to this node; counted, not listed.
     #[serde(default)]
     pub not_applicable_count: u32,
+    /// What was judged, packed, so that it can be judged again without asking the node: at most
+    /// 1 MiB of base64, whose making is the engine's. Absent where the node cannot say.
+    ///
+    /// Sent with every report: beside the patches it is small, and nobody needs to know what the
+    /// other side still has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<String>,
 }
 
 impl Message for NodeScanned {

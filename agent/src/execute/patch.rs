@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use patchwave_engine::baseline::Inventory;
 use patchwave_schemas::baseline::{BaselineSnapshot, PatchState};
 use patchwave_schemas::command::{PatchOperation, RebootOption};
 use patchwave_schemas::report::{ERROR_CHARS_MAX, NodeScanned, OUTPUT_CHARS_MAX, Outcome};
@@ -131,8 +132,14 @@ fn judged(
         finished_at: runner.now(),
         not_applicable_count: scan.evaluation.not_applicable_count,
         patches: scan.patches,
+        inventory: scan.inventory.as_ref().and_then(packed),
     };
     Patched { end, scan: Some(report), reboot_required: scan.reboot_required, found }
+}
+
+/// What was judged, as reports carry it. Without it the report is as good for now.
+fn packed(inventory: &Inventory) -> Option<String> {
+    inventory.pack().inspect_err(|error| tracing::warn!(%error, "a report goes without its inventory")).ok()
 }
 
 /// What an installation left undone, in one sentence.

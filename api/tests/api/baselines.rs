@@ -155,3 +155,71 @@ async fn patch_group_has_one_baseline_for_each_operating_system() {
     api.ok("DeletePatchBaseline", json!({ "BaselineId": first })).await;
     api.ok("RegisterPatchBaselineForPatchGroup", register(&second)).await;
 }
+
+/// A node whose inventory holds these packages, each with a security update to version 2.
+async fn scanned(api: &Harness, node: &str, outdated: &[&str]) {
+    use std::sync::Arc;
+
+    use patchwave_engine::baseline::{AvailableVersion, InstalledPackage, Inventory, NodeProfile, Origin};
+
+    let origin = Arc::new(Origin { archive: "stable-security".to_owned(), trusted: true, ..Origin::default() });
+    let package = |name: &&str| InstalledPackage {
+        name: (*name).to_owned(),
+        architecture: "amd64".to_owned(),
+        version: "1".to_owned(),
+        priority: "optional".to_owned(),
+        ..InstalledPackage::default()
+    };
+    let offer = |name: &&str| AvailableVersion {
+        name: (*name).to_owned(),
+        architecture: "amd64".to_owned(),
+        version: "2".to_owned(),
+        priority: "optional".to_owned(),
+        origins: vec![Arc::clone(&origin)],
+        released_at: Some(jiff::Timestamp::UNIX_EPOCH),
+        ..AvailableVersion::default()
+    };
+    let profile = NodeProfile {
+        operating_system: patchwave_schemas::node::OperatingSystem::Debian,
+        version: "12".to_owned(),
+        codename: String::new(),
+    };
+    let (installed, available) = (outdated.iter().map(package).collect(), outdated.iter().map(offer).collect());
+    let inventory = Inventory::of_packages(profile, installed, available).pack().expect("it is small");
+    let report = patchwave_schemas::report::NodeScanned {
+        inventory: Some(inventory),
+        ..crate::nodes::report(node, "2026-01-01T00:00:00Z", &[])
+    };
+    let mut tx = api.store.begin().await.expect("a transaction");
+    tx.put_inventories(&[report], jiff::Timestamp::now()).await.expect("stored");
+    tx.commit().await.expect("a commit");
+}
+
+#[tokio::test]
+async fn a_preview_shows_what_changes_and_saves_nothing() {
+    let api = Harness::new().await;
+    let nodes = api.nodes(1..4, &[]).await;
+    scanned(&api, &nodes[0], &["openssl", "vim"]).await;
+    scanned(&api, &nodes[1], &["vim"]).await;
+    let default = api.ok("GetDefaultPatchBaseline", json!({ "OperatingSystem": "DEBIAN" })).await;
+    let baseline = &default["BaselineId"];
+    let input = json!({ "BaselineId": baseline, "RejectedPatches": ["vim*"] });
+    let preview = api.ok("Patchwave.PreviewPatchBaseline", input.clone()).await;
+    let count = |member: &str| preview[member].as_u64().unwrap_or(99);
+    assert_eq!((count("Nodes"), count("NodesWithoutInventory"), count("ChangedNodes")), (2, 1, 2), "{preview}");
+    assert_eq!((count("NodesTurningCompliant"), count("NodesTurningNonCompliant")), (1, 0));
+    assert_eq!((&preview["Before"]["MissingCount"], &preview["After"]["MissingCount"]), (&json!(3), &json!(1)));
+    let [patch] = preview["Patches"].as_array().expect("a list").as_slice() else { panic!("{preview}") };
+    assert_eq!((&patch["KBId"], &patch["Nodes"]), (&json!("vim.amd64"), &json!(2)));
+    assert_eq!((&patch["Before"]["State"], &patch["Before"]["Title"]), (&json!("Missing"), &json!("vim.amd64:2")));
+    assert_eq!(patch["After"]["State"], "InstalledOther");
+    assert!(patch["After"]["Reason"].as_str().is_some_and(|why| why.contains("vim*")), "{patch}");
+    let turned = &preview["NodeChanges"][0];
+    assert_eq!((&turned["InstanceId"], &turned["After"]), (&json!(nodes[1]), &json!("COMPLIANT")), "{preview}");
+    let unchanged = api.ok("Patchwave.PreviewPatchBaseline", json!({ "BaselineId": baseline })).await;
+    assert_eq!((&unchanged["ChangedNodes"], &unchanged["Before"]["MissingCount"]), (&json!(0), &json!(3)));
+    let wrong = json!({ "BaselineId": baseline, "ApprovedPatches": vec!["x"; 51] });
+    api.refused("Patchwave.PreviewPatchBaseline", wrong, "ValidationException").await;
+    let nobodys = json!({ "BaselineId": "pb-00000000000000000" });
+    api.refused("Patchwave.PreviewPatchBaseline", nobodys, "DoesNotExistException").await;
+}

@@ -38,6 +38,7 @@ async fn scan(api: &Harness, node: &str, patches: &[(&str, PatchState, Complianc
         finished_at: Timestamp::from_second(1_700_000_100).expect("an instant"),
         patches: patches.collect(),
         not_applicable_count: 0,
+        inventory: None,
     };
     let mut tx = api.store.begin().await.expect("a transaction");
     tx.put_patch_reports(std::slice::from_ref(&report)).await.expect("stored");

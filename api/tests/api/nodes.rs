@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::Harness;
 
-fn report(node: &str, at: &str, states: &[PatchState]) -> NodeScanned {
+pub(crate) fn report(node: &str, at: &str, states: &[PatchState]) -> NodeScanned {
     let finished_at: Timestamp = at.parse().expect("an instant");
     NodeScanned {
         node_id: node.parse().expect("a node id"),
@@ -39,6 +39,7 @@ fn report(node: &str, at: &str, states: &[PatchState]) -> NodeScanned {
             })
             .collect(),
         not_applicable_count: 3,
+        inventory: None,
     }
 }
 

@@ -68,6 +68,7 @@ async fn fleet() -> Fleet {
             reason: String::new(),
         }],
         not_applicable_count: 0,
+        inventory: None,
     };
     let mut tx = api.store.begin().await.expect("a transaction");
     tx.put_patch_reports(std::slice::from_ref(&report)).await.expect("stored");

@@ -33,6 +33,8 @@ pub enum BaselineCommand {
     },
     /// Change a baseline; what is not given stays as it is, lists are replaced
     Update(Box<UpdateArgs>),
+    /// Show what a change would change on the whole fleet, as last scanned; saves nothing
+    Preview(Box<super::baseline_preview::PreviewArgs>),
     /// Delete baselines that no patch group uses
     Delete {
         /// Ids of the baselines
@@ -81,7 +83,7 @@ pub struct UpdateArgs {
 
 /// What is approved and rejected. Filters and a delay make one approval rule.
 #[derive(Debug, Args)]
-struct RuleArgs {
+pub(super) struct RuleArgs {
     /// Description
     #[arg(long)]
     description: Option<String>,
@@ -132,7 +134,7 @@ fn parse_json(text: &str) -> Result<Value, String> {
 }
 
 impl RuleArgs {
-    fn add_to(self, request: Request) -> Request {
+    pub(super) fn add_to(self, request: Request) -> Request {
         let rules = self.approval_rules.clone().or_else(|| self.rule());
         request
             .maybe("Description", self.description)
@@ -189,6 +191,7 @@ pub(super) async fn run(command: BaselineCommand, cx: &Context) -> anyhow::Resul
             let answer = cx.client.ssm("UpdatePatchBaseline", &args.rules.add_to(request).done()).await?;
             Ok(cx.output.either(&answer, || table::details(&answer))?)
         }
+        BaselineCommand::Preview(args) => super::baseline_preview::run(*args, cx).await,
         BaselineCommand::Delete { baselines } => {
             for baseline in baselines {
                 let answer = cx.client.ssm("DeletePatchBaseline", &id(&baseline)).await?;

@@ -16,6 +16,7 @@ pub mod access_key;
 pub mod activation;
 pub mod audit;
 pub mod baseline;
+mod baseline_preview;
 pub mod command;
 pub mod compliance;
 pub mod dead_letters;

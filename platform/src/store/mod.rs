@@ -32,6 +32,7 @@ pub mod dead_letters;
 pub mod documents;
 pub mod executions;
 pub mod identities;
+pub mod inventories;
 pub mod inventory;
 pub mod invocations;
 pub mod known_patches;

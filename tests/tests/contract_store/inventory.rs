@@ -77,6 +77,7 @@ pub(crate) fn scan(number: usize, finished: i64) -> NodeScanned {
         finished_at: at(finished),
         patches: patches.collect(),
         not_applicable_count: 3,
+        inventory: None,
     }
 }
 

@@ -30,6 +30,7 @@ mod errors;
 mod executions;
 mod fixtures;
 mod identities;
+mod inventories;
 mod inventory;
 mod invocations;
 mod launch_baselines;

@@ -142,6 +142,7 @@ impl Handler for Inventory {
         if !reports.is_empty() {
             tx.put_patch_reports(&reports).await?;
             tx.note_patches(&reports, now).await?;
+            tx.put_inventories(&reports, now).await?;
         }
         // Last: everybody counts in the same rows and appends to the same log, and whoever waits for
         // them holds nothing else's.

@@ -3,6 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+mod entry;
+mod pack;
+
+pub use self::entry::Entry;
+pub use self::pack::{PACKED_BYTES_MAX, PackError, Unpacked, unpack};
 use super::package::{AvailableVersion, InstalledPackage, NodeProfile, Patch};
 
 /// A node and what was found on it, as the evaluation takes it.
@@ -45,3 +50,7 @@ impl Inventory {
         Self { node, found: Found::Patches(patches) }
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
