@@ -81,18 +81,34 @@ missing_packagers() {
     { command -v strip && command -v objdump; } >/dev/null || echo binutils
 }
 
+# Names of Debian packages with programs that install from and serve rpm repositories.
+missing_rpm_tools() {
+    command -v rpmbuild >/dev/null || echo rpm
+    command -v dnf >/dev/null || echo dnf
+    command -v createrepo_c >/dev/null || echo createrepo-c
+    [ -e /usr/lib/python3/dist-packages/dnf-plugins/versionlock.py ] || echo dnf-plugins-core
+    # As another user than root, dnf is run in a user namespace.
+    command -v unshare >/dev/null || echo util-linux
+}
+
 # Returns when .deb and .rpm can be made here.
-provide_packagers() {
+provide_packagers() { provide_packages missing_packagers "Packages are made"; }
+
+# Returns when the tests that install with dnf can run.
+provide_rpm_tools() { provide_packages missing_rpm_tools "The tests of dnf run"; }
+
+# provide_packages MISSING WHAT: returns when MISSING prints no name of a Debian package any more.
+provide_packages() {
     local missing
-    missing=$(missing_packagers | tr '\n' ' ')
+    missing=$("$1" | tr '\n' ' ')
     [ -n "$missing" ] || return 0
     if command -v apt-get >/dev/null && may_be_root; then
         say "Installing $missing"
         # Word splitting is meant: a list of packages.
         # shellcheck disable=SC2086
-        apt_install $missing && [ -z "$(missing_packagers)" ] && return 0
+        apt_install $missing && [ -z "$("$1")" ] && return 0
     fi
-    say "Packages are made with ${missing% }, which could not be installed: install the Debian packages of these names."
+    say "$2 with ${missing% }, which could not be installed: install the Debian packages of these names."
     exit 1
 }
 

@@ -11,6 +11,7 @@ need_rust
 provide_servers scripts/test.sh
 provide_python
 provide_packagers
+provide_rpm_tools
 provide_zypper
 
 # Once for all: a test that starts a program finds it built.

@@ -61,6 +61,22 @@ pub enum PackageError {
         /// `ID` of os-release; empty when the file says none.
         id: String,
     },
+    /// A repository that the system cannot do without has no metadata here.
+    #[error("there is no metadata of repository `{repository}`: {reason}")]
+    NoMetadata {
+        /// Its id.
+        repository: String,
+        /// What the tool complained about, or where was looked.
+        reason: String,
+    },
+    /// A baseline names repositories, but none for this node.
+    #[error("the baseline's sources ({names}) are not for `{product}`, which this node is")]
+    NoSource {
+        /// The node's product, as SSM names it; empty when unknown.
+        product: String,
+        /// Names of the sources.
+        names: String,
+    },
     /// A task of ours ended unexpectedly.
     #[error("the scan was interrupted")]
     Interrupted,

@@ -13,9 +13,12 @@ use patchwave_engine::baseline::{Evaluation, Inventory};
 use patchwave_schemas::baseline::{BaselineSnapshot, PatchRecord};
 
 pub mod apt;
+pub mod dnf;
 mod error;
 mod first_seen;
+mod halving;
 mod os_release;
+mod rpm;
 pub mod softwareupdate;
 mod tool;
 pub mod zypper;
@@ -125,6 +128,10 @@ pub fn detect(root: &Path, state_dir: &Path) -> Option<Box<dyn PackageManager>> 
     let apt = apt::AptRoot::new(root, state_dir);
     if apt.is_present() {
         return Some(Box::new(apt::Apt::new(apt)));
+    }
+    let dnf = dnf::DnfRoot::new(root, state_dir);
+    if dnf.is_present() {
+        return Some(Box::new(dnf::Dnf::new(dnf)));
     }
     let zypper = zypper::ZypperRoot::new(root, state_dir);
     if zypper.is_present() {
