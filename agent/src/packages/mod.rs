@@ -21,6 +21,7 @@ mod os_release;
 mod rpm;
 pub mod softwareupdate;
 mod tool;
+pub mod windows_update;
 pub mod zypper;
 
 pub use error::PackageError;
@@ -138,5 +139,9 @@ pub fn detect(root: &Path, state_dir: &Path) -> Option<Box<dyn PackageManager>> 
         return Some(Box::new(zypper::Zypper::new(zypper)));
     }
     let mac = softwareupdate::MacRoot::new(root, state_dir);
-    mac.is_present().then(|| Box::new(softwareupdate::SoftwareUpdate::new(mac)) as Box<dyn PackageManager>)
+    if mac.is_present() {
+        return Some(Box::new(softwareupdate::SoftwareUpdate::new(mac)));
+    }
+    let windows = windows_update::WindowsRoot::new(root, state_dir);
+    windows.is_present().then(|| Box::new(windows_update::WindowsUpdate::new(windows)) as Box<dyn PackageManager>)
 }

@@ -1,4 +1,5 @@
-//! Which operating system this is: by os-release, on macOS by its property list.
+//! Which operating system this is: by os-release, on macOS by its property list, on Windows
+//! by what PowerShell says.
 //!
 //! Unknown versions of known systems are accepted as they are: a new minor release needs no new
 //! agent.
@@ -10,6 +11,7 @@ use patchwave_engine::baseline::NodeProfile;
 use patchwave_schemas::node::OperatingSystem;
 
 use super::PackageError;
+use super::windows_update::{WindowsRoot, is_windows};
 
 /// What os-release says. The fields are those of a node's facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +38,8 @@ impl OsRelease {
     }
 }
 
-/// Reads `etc/os-release`, else `usr/lib/os-release`, else macOS's `SystemVersion.plist`, under `root`.
+/// Reads `etc/os-release`, else `usr/lib/os-release`, else macOS's `SystemVersion.plist`, under `root`;
+/// on Windows PowerShell is asked.
 ///
 /// # Errors
 /// [`PackageError::Read`] when there is none of them, [`PackageError::UnknownSystem`] when neither `ID`
@@ -49,7 +52,11 @@ pub fn os_release(root: &Path) -> Result<OsRelease, PackageError> {
     };
     match text {
         Ok(text) => parse(&text),
-        Err(source) => macos(root).ok_or(PackageError::Read { path: first, source }),
+        Err(source) => match macos(root) {
+            Some(os) => Ok(os),
+            None if is_windows(root) => WindowsRoot::new(root, root).os_release(),
+            None => Err(PackageError::Read { path: first, source }),
+        },
     }
 }
 
