@@ -13,9 +13,9 @@ use patchwave_schemas::baseline::{BaselineRules, BaselineSnapshot};
 use patchwave_schemas::report::{ERROR_CHARS_MAX, OUTPUT_CHARS_MAX};
 use tokio::time::{Duration, Instant, sleep};
 
-use super::super::tool::{self, Finished};
 use super::super::halving::{self, Outcome, Target, Transact};
 use super::super::rpm::installed;
+use super::super::tool::{self, Finished};
 use super::super::{InstallOptions, InstallProgress, InstallResult, PackageError, ScanResult, os_release};
 use super::plan::Plan;
 use super::root::{DnfRoot, Tool};
