@@ -277,7 +277,7 @@ pub(crate) fn document_version(command: &Command) -> &str {
 }
 
 /// SSM's `Command`.
-fn view(command: &Command) -> Value {
+pub(crate) fn view(command: &Command) -> Value {
     let asked = &command.request;
     let rollout = &command.rollout;
     let (status, details) = rollout.status();
@@ -312,7 +312,7 @@ fn view(command: &Command) -> Value {
 }
 
 /// SSM's name for each reason not to start a command.
-fn refused(error: LaunchError) -> Error {
+pub(crate) fn refused(error: LaunchError) -> Error {
     let code = match &error {
         LaunchError::Document(DocumentError::Unknown { .. }) => "InvalidDocument",
         LaunchError::Document(DocumentError::UnknownVersion { .. }) => "InvalidDocumentVersion",

@@ -49,6 +49,7 @@ mod nodes;
 mod notifications;
 mod operations;
 mod patch_groups;
+mod patch_now;
 mod patch_states;
 mod patches;
 mod policy;

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::commands::{
     access_key, activation, audit, baseline, command, compliance, dead_letters, document, execution, group, health,
-    inventory, listen, node, notification, patch_group, schedule, server, signing_key, watch, window,
+    inventory, listen, node, notification, patch_group, patch_now, schedule, server, signing_key, watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -19,6 +19,11 @@ Examples:
   patchwave up                      everything embedded, no broker, no database server
   patchwave up --local-node=scan    with this machine as a node that is only scanned
   patchwave up --simulate 20 --simulate-patch-groups canary=1,production=3";
+
+const PATCH_NOW_HELP: &str = "\
+Examples:
+  patchwave patch-now --all
+  patchwave patch-now --operation Install --target tag:Env=prod --reboot NoReboot";
 
 const COMPLETIONS_HELP: &str = "\
 Examples:
@@ -119,6 +124,9 @@ pub enum Command {
     /// Patch baselines: which patches are approved
     #[command(subcommand)]
     Baseline(baseline::BaselineCommand),
+    /// Scan or patch nodes now, with limits by the size of the fleet
+    #[command(after_help = PATCH_NOW_HELP)]
+    PatchNow(Box<patch_now::PatchNowArgs>),
     /// Patch groups and the baselines registered for them
     #[command(subcommand)]
     PatchGroup(patch_group::PatchGroupCommand),

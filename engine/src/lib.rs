@@ -10,6 +10,7 @@
 //! - [`documents`]: what a command does on a node, and its parameters.
 //! - [`invocation`]: one document on one node, event by event.
 //! - [`limits`]: `MaxConcurrency` and `MaxErrors`.
+//! - [`patch_now`]: what "patch these nodes now" means.
 //! - [`registration`]: whether a machine may become a node.
 //! - [`rollout`]: how many invocations may be in flight, and when to stop.
 //! - [`schedule`]: when a maintenance window runs, and whether a late run still starts.
@@ -24,6 +25,7 @@ pub mod compliance;
 pub mod documents;
 pub mod invocation;
 pub mod limits;
+pub mod patch_now;
 pub mod registration;
 pub mod rollout;
 pub mod schedule;

@@ -1,6 +1,6 @@
 //! From a request to a stored command: which nodes, which baseline, which limits.
 //!
-//! The one way into a rollout, for SendCommand, for `command.requested` and for a window's tasks.
+//! The one way into a rollout, for SendCommand, Patch Now, `command.requested` and a window's tasks.
 //! It stores; it releases nothing: the outbox message it leaves makes the dispatcher do that.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::access::NodePolicy;
 use patchwave_engine::documents::{self, Definition, DocumentError, HOOKS, Parameters, RUN_PATCH_BASELINE_WITH_HOOKS};
 use patchwave_engine::limits::{DEFAULT_CONCURRENCY, DEFAULT_ERRORS, Limit, LimitError};
+use patchwave_engine::patch_now::{self, PatchNowError};
 use patchwave_engine::rollout::Rollout;
 use patchwave_engine::targets::{TargetError, TargetNode, TargetSpec, patch_group, stable_order};
 use patchwave_schemas::baseline::BaselineSnapshot;
@@ -16,6 +17,7 @@ use patchwave_schemas::command::RenderedDocument;
 use patchwave_schemas::event::{CommandRequested, RolloutStarted, Target, Timer};
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::node::OperatingSystem;
+use patchwave_schemas::patch_now::PatchRequested;
 use patchwave_schemas::{CommandId, NodeId, TaskExecutionId, WindowExecutionId};
 
 use crate::Class;
@@ -68,6 +70,8 @@ pub struct WindowLink {
 /// A command that was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launched {
+    /// The request as it is stored.
+    pub request: CommandRequested,
     /// Its rollout as planned.
     pub rollout: Rollout,
     /// To be flushed after the commit.
@@ -140,6 +144,27 @@ pub async fn launch(tx: &mut Tx, launch: Launch, now: Timestamp) -> Result<Launc
     launch_within(tx, launch, None, now).await
 }
 
+/// Starts what Patch Now asks for: as [`launch_within()`], with limits by the number of nodes where
+/// the caller gave none, which are stored as if they had been asked for.
+///
+/// # Errors
+/// As [`launch_within()`], and [`LaunchError::Field`] for a request that says all and some nodes, or
+/// names hooks that cannot run.
+pub async fn launch_patch(
+    tx: &mut Tx,
+    command_id: CommandId,
+    asked: &PatchRequested,
+    only: Option<&NodePolicy>,
+    now: Timestamp,
+) -> Result<Launched, LaunchError> {
+    let request = patch_now::command(asked).map_err(|PatchNowError { field, value, allowed }| LaunchError::Field {
+        field,
+        value,
+        allowed,
+    })?;
+    launch_with(tx, Launch { command_id, request, window: None }, only, Some(asked), now).await
+}
+
 /// As [`launch()`], for whoever may act on some nodes only: targets are narrowed to the nodes that the
 /// policy allows at this moment, and a node that is named must be one of them.
 ///
@@ -151,17 +176,31 @@ pub async fn launch_within(
     only: Option<&NodePolicy>,
     now: Timestamp,
 ) -> Result<Launched, LaunchError> {
+    launch_with(tx, launch, only, None, now).await
+}
+
+async fn launch_with(
+    tx: &mut Tx,
+    mut launch: Launch,
+    only: Option<&NodePolicy>,
+    patch: Option<&PatchRequested>,
+    now: Timestamp,
+) -> Result<Launched, LaunchError> {
     let request = &launch.request;
     let document = render(tx, request).await?;
-    let concurrency = request.max_concurrency.as_deref().map_or(Ok(DEFAULT_CONCURRENCY), Limit::concurrency)?;
-    let errors = request.max_errors.as_deref().map_or(Ok(DEFAULT_ERRORS), Limit::errors)?;
+    let concurrency = request.max_concurrency.as_deref().map(Limit::concurrency).transpose()?;
+    let errors = request.max_errors.as_deref().map(Limit::errors).transpose()?;
     check_fields(request)?;
 
+    let everybody = patch.is_some_and(|asked| asked.all_nodes);
     let nodes = match &launch.window {
         Some(link) => resolve_sets(tx, &link.target_sets).await?,
+        None if everybody => tx.candidates(None).await?,
         None => resolve_request(tx, request).await?,
     };
     let nodes = match only {
+        // Nobody was named who might be outside it.
+        Some(policy) if everybody => nodes.into_iter().filter(|node| policy.allows(&node.tags)).collect(),
         Some(policy) => within(tx, nodes, policy, request).await?,
         None => nodes,
     };
@@ -172,6 +211,14 @@ pub async fn launch_within(
         allowed: "up to 4294967295 nodes",
     })?;
 
+    let by_size = patch.map(|asked| patch_now::limits(asked.operation, targets));
+    let concurrency = concurrency.or(by_size.map(|limits| limits.concurrency)).unwrap_or(DEFAULT_CONCURRENCY);
+    let errors = errors.or(by_size.map(|limits| limits.errors)).unwrap_or(DEFAULT_ERRORS);
+    if by_size.is_some() {
+        launch.request.max_concurrency = Some(concurrency.to_string());
+        launch.request.max_errors = Some(errors.to_string());
+    }
+    let request = &launch.request;
     let rollout = Rollout::plan(targets, concurrency, errors, request.error_mode);
     let plan = Plan {
         rollout,
@@ -192,7 +239,7 @@ pub async fn launch_within(
         invocations.push(NewInvocation { node_id: node.node_id, ordinal, baseline_key });
     }
     if !tx.add_command(&new).await? {
-        return Ok(Launched { rollout, messages: Vec::new(), repeated: true });
+        return Ok(Launched { request: new.request, rollout, messages: Vec::new(), repeated: true });
     }
     let snapshots = baselines.snapshots(&snapshot_id(&new));
     tx.add_command_baselines(launch.command_id, &snapshots).await?;
@@ -208,7 +255,7 @@ pub async fn launch_within(
         OutboxMessage::event(id, "/patchwave/resolver", now, RolloutStarted { command_id: launch.command_id });
     let messages = vec![started];
     tx.enqueue(&messages, now).await?;
-    Ok(Launched { rollout, messages, repeated: false })
+    Ok(Launched { request: new.request, rollout, messages, repeated: false })
 }
 
 /// Finds the document, built in or the operator's own, and fills in its parameters.

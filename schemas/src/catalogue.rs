@@ -14,6 +14,7 @@ use crate::event::{
     RolloutStarted, TimerFired, WindowCancelRequested, WindowStartRequested, WindowStarted,
 };
 use crate::notification::NotificationRaised;
+use crate::patch_now::PatchRequested;
 use crate::report::{
     InvocationFinished, InvocationProgressed, NodeConnected, NodeDisconnected, NodeHeartbeat, NodeScanned,
 };
@@ -169,6 +170,7 @@ pub const MESSAGES: &[Entry] = {
         Entry::of::<NodeScanned>(Report, &[Agent]),
         Entry::of::<NodeUpserted>(Event, &[OtherSystems]),
         Entry::of::<NotificationRaised>(Event, &[Worker]),
+        Entry::of::<PatchRequested>(Event, &[OtherSystems]),
         Entry::of::<RolloutCancelRequested>(Event, &[Worker, Api]),
         Entry::of::<RolloutFinished>(Event, &[Worker]),
         Entry::of::<RolloutStarted>(Event, &[Worker, Api]),

@@ -17,6 +17,7 @@ pub mod generated;
 pub mod ids;
 pub mod node;
 pub mod notification;
+pub mod patch_now;
 pub mod proof;
 pub mod registration;
 pub mod report;

@@ -83,6 +83,7 @@ impl WorkQueue {
             Self::Resolver => &[
                 (EVENTS_EXCHANGE, "window.#"),
                 (EVENTS_EXCHANGE, "command.requested"),
+                (EVENTS_EXCHANGE, "patch.requested"),
                 (EVENTS_EXCHANGE, "rollout.finished"),
                 (EVENTS_EXCHANGE, "approval.#"),
                 (EVENTS_EXCHANGE, RESOLVER_TIMER_KEY),

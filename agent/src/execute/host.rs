@@ -11,7 +11,12 @@ use patchwave_schemas::node::OperatingSystem;
 
 use super::document::{StepContext, StepEnd, StepRunner};
 use super::shell;
-use crate::packages::{InstallOptions, InstallProgress, InstallResult, PackageError, PackageManager, ScanResult};
+use crate::packages::{
+    InstallOptions, InstallProgress, InstallResult, PackageError, PackageManager, ScanResult, exclusive,
+};
+
+/// How others are told who is at work on the packages.
+const HOLDER: &str = "the running patchwave-agent";
 
 /// Runs scripts with `sh` and patches with the system's own package manager.
 pub struct HostRunner {
@@ -59,8 +64,11 @@ impl StepRunner for HostRunner {
 
     async fn scan(&self, baseline: &BaselineSnapshot) -> Result<ScanResult, PackageError> {
         let packages = self.packages()?;
-        let baseline = baseline.clone();
-        let scan = tokio::task::spawn_blocking(move || packages.scan(&baseline, Timestamp::now()));
+        let (baseline, state_dir) = (baseline.clone(), self.state_dir.clone());
+        let scan = tokio::task::spawn_blocking(move || {
+            let _alone = exclusive(&state_dir, HOLDER, InstallOptions::default().lock_timeout)?;
+            packages.scan(&baseline, Timestamp::now())
+        });
         scan.await.unwrap_or(Err(PackageError::Interrupted))
     }
 
@@ -69,6 +77,10 @@ impl StepRunner for HostRunner {
         baseline: &BaselineSnapshot,
         progress: &(dyn Fn(InstallProgress) + Send + Sync),
     ) -> Result<InstallResult, PackageError> {
-        self.packages()?.install(baseline, &InstallOptions::default(), Timestamp::now(), progress).await
+        let (packages, options) = (self.packages()?, InstallOptions::default());
+        let (state_dir, limit) = (self.state_dir.clone(), options.lock_timeout);
+        let alone = tokio::task::spawn_blocking(move || exclusive(&state_dir, HOLDER, limit));
+        let _alone = alone.await.unwrap_or(Err(PackageError::Interrupted))?;
+        packages.install(baseline, &options, Timestamp::now(), progress).await
     }
 }

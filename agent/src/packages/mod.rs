@@ -15,6 +15,7 @@ use patchwave_schemas::baseline::{BaselineSnapshot, PatchRecord};
 pub mod apt;
 pub mod dnf;
 mod error;
+mod exclusive;
 mod first_seen;
 mod halving;
 mod os_release;
@@ -25,6 +26,7 @@ pub mod windows_update;
 pub mod zypper;
 
 pub use error::PackageError;
+pub use exclusive::{Exclusive, exclusive};
 pub use first_seen::FirstSeen;
 pub use os_release::{OsRelease, os_release};
 

@@ -290,3 +290,37 @@ async fn built_in_documents_are_listed_and_described() {
     let version = json!({ "Name": "AWS-RunShellScript", "DocumentVersion": "7" });
     api.refused("DescribeDocument", version, "InvalidDocumentVersion").await;
 }
+
+#[tokio::test]
+async fn patch_now_tells_the_limits_it_chose_and_why() {
+    let api = Harness::new().await;
+    api.nodes(1..31, &[("Env", "prod")]).await;
+    let prod = json!([{ "Key": "tag:Env", "Values": ["prod"] }]);
+    let asked = json!({ "Operation": "Install", "Targets": prod, "RebootOption": "NoReboot", "ClientToken": "x" });
+    let answer = api.ok("Patchwave.PatchNow", asked.clone()).await;
+    assert_eq!(api.ok("Patchwave.PatchNow", asked).await, answer, "a repeated token patches once");
+    let command = &answer["Command"];
+    assert_eq!(command["DocumentName"], "AWS-RunPatchBaseline");
+    assert_eq!(command["Parameters"], json!({ "Operation": ["Install"], "RebootOption": ["NoReboot"] }));
+    assert_eq!((&command["MaxConcurrency"], &command["MaxErrors"]), (&json!("5%"), &json!("5")));
+    let control = &answer["RateControl"];
+    assert_eq!(control["NodeCount"], 30);
+    assert_eq!(control["MaxConcurrencyReason"], "an installation on 25 to 100 nodes");
+
+    let asked = json!({ "Operation": "Scan", "AllNodes": true, "MaxErrors": "3" });
+    let answer = api.ok("Patchwave.PatchNow", asked).await;
+    assert_eq!(answer["Command"]["TargetCount"], 30);
+    assert_eq!(answer["Command"]["Targets"], json!([{ "Key": "InstanceIds", "Values": ["*"] }]));
+    let control = &answer["RateControl"];
+    assert_eq!((&control["MaxConcurrency"], &control["MaxErrors"]), (&json!("1000"), &json!("3")));
+    assert_eq!(control["MaxErrorsReason"], "given with the request");
+
+    for (asked, says) in [
+        (json!({ "Operation": "Scan" }), "InstanceIds or Targets"),
+        (json!({ "Operation": "Scan", "AllNodes": true, "Targets": prod }), "AllNodes"),
+        (json!({ "Operation": "Scan", "Targets": prod, "OnExitHookDocName": "undrain" }), "undrain"),
+    ] {
+        let message = api.refused("Patchwave.PatchNow", asked, "ValidationException").await;
+        assert!(message.contains(says), "{message}");
+    }
+}

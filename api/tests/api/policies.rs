@@ -123,6 +123,11 @@ fn requests(fleet: &Fleet, operation: &str) -> Vec<Value> {
             json!({ "DocumentName": "AWS-RunShellScript", "Parameters": script,
                 "Targets": [{ "Key": "tag:Site", "Values": ["Bonn", "elsewhere"] }] }),
         ],
+        "PatchNow" => vec![
+            json!({ "Operation": "Scan", "InstanceIds": [other] }),
+            json!({ "Operation": "Scan", "Targets": named }),
+            json!({ "Operation": "Scan", "AllNodes": true }),
+        ],
         "CancelCommand" => vec![json!({ "CommandId": command, "InstanceIds": [other] })],
         "ListCommandInvocations" => vec![
             json!({ "CommandId": command, "Details": true }),

@@ -29,6 +29,7 @@ pub mod listen;
 pub mod node;
 pub mod notification;
 pub mod patch_group;
+pub mod patch_now;
 pub mod schedule;
 pub mod server;
 pub mod signing_key;
@@ -93,6 +94,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::Window(command) => window::run(command, &cx).await,
         Command::Execution(command) => execution::run(command, &cx).await,
         Command::Baseline(command) => baseline::run(command, &cx).await,
+        Command::PatchNow(args) => patch_now::run(*args, &cx).await,
         Command::PatchGroup(command) => patch_group::run(command, &cx).await,
         Command::Command(command) => command::run(command, &cx).await,
         Command::Node(command) => node::run(command, &cx).await,

@@ -22,7 +22,7 @@ pub(crate) struct TargetArgs {
     #[arg(long = "group", value_name = "NAME")]
     group: Option<String>,
     /// A target in SSM's words, such as `tag-key=env`, or as the AWS CLI has it: `Key=tag:env,Values=a,b`
-    #[arg(long = "target", value_name = "KEY=VALUE,…", value_parser = parse_target)]
+    #[arg(long = "target", alias = "targets", value_name = "KEY=VALUE,…", value_parser = parse_target)]
     targets: Vec<Pair>,
 }
 

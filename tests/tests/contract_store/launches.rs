@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use patchwave_platform::Class;
-use patchwave_platform::launch::{Launch, LaunchError, Launched, WindowLink, launch};
+use patchwave_platform::launch::{Launch, LaunchError, Launched, WindowLink, launch, launch_patch};
 use patchwave_platform::store::Store;
 use patchwave_platform::store::resource_groups::ResourceGroup;
+use patchwave_schemas::command::PatchOperation;
 use patchwave_schemas::event::{CommandRequested, Target};
+use patchwave_schemas::patch_now::PatchRequested;
 use patchwave_schemas::{CommandId, NodeId, TaskExecutionId, WindowExecutionId};
 
 use crate::fixtures::{at, connect, hello, invocation, node, shell_request};
@@ -23,6 +25,7 @@ contract! {
     the_order_is_stable_for_a_command_and_differs_between_commands,
     ten_thousand_nodes_are_launched_together,
     concurrent_launches_of_one_command_store_it_once,
+    patch_now_limits_go_by_the_number_of_nodes,
 }
 
 pub(crate) fn target(key: &str, values: &[&str]) -> Target {
@@ -259,4 +262,28 @@ async fn concurrent_launches_of_one_command_store_it_once(place: Place) {
     assert_eq!(first, 1);
     assert_eq!(reached(&stores[0], "a").await.len(), 600);
     assert_eq!(stores[0].figures(at(0)).await.unwrap().outbox_messages, 1);
+}
+
+async fn patch_now_limits_go_by_the_number_of_nodes(place: Place) {
+    let store = place.open().await;
+    let hellos: Vec<_> = (0..30).map(|number| hello(number, "a", &[("Env", "prod")])).collect();
+    connect(&store, &hellos, at(0)).await;
+    let all = PatchRequested { operation: PatchOperation::Install, all_nodes: true, ..PatchRequested::default() };
+    let one = PatchRequested { all_nodes: false, instance_ids: vec![node(3).to_string()], ..all.clone() };
+    let scan = PatchRequested { operation: PatchOperation::Scan, ..all.clone() };
+    let cases = [("all", all, 30, 1, 5, "5%"), ("one", one, 1, 1, 1, "1"), ("scan", scan, 30, 1_000, 1_000, "1000")];
+    for (cause, asked, targets, concurrency, errors, text) in cases {
+        let id = CommandId::derived(cause);
+        for repeated in [false, true] {
+            let mut tx = store.begin().await.unwrap();
+            let launched = launch_patch(&mut tx, id, &asked, None, at(0)).await.unwrap();
+            tx.commit().await.unwrap();
+            assert_eq!(launched.repeated, repeated);
+        }
+        let stored = store.command(id).await.unwrap().unwrap();
+        let rollout = &stored.rollout;
+        let found = (rollout.targets, rollout.concurrency, rollout.errors_allowed);
+        assert_eq!(found, (targets, concurrency, errors), "{cause}");
+        assert_eq!(stored.request.max_concurrency.as_deref(), Some(text), "{cause}");
+    }
 }

@@ -17,6 +17,7 @@ use patchwave_schemas::envelope::{DecodeError, Head};
 use patchwave_schemas::event::{
     CommandRequested, RolloutFinished, Timer, TimerFired, WindowCancelRequested, WindowStartRequested, WindowStarted,
 };
+use patchwave_schemas::patch_now::PatchRequested;
 use patchwave_schemas::topology::WorkQueue;
 use patchwave_schemas::{CloudEvent, Message, WindowExecutionId};
 
@@ -44,6 +45,8 @@ pub enum Input {
     RolloutFinished(RolloutFinished),
     /// A document is to be run now.
     CommandRequested(Box<CloudEvent<CommandRequested>>),
+    /// Another system wants nodes to be patched.
+    PatchRequested(Box<CloudEvent<PatchRequested>>),
 }
 
 #[async_trait]
@@ -63,6 +66,7 @@ impl Handler for Resolver {
             CommandRequested::TYPE => {
                 CloudEvent::from_bytes(body).map(|event| Input::CommandRequested(Box::new(event)))
             }
+            PatchRequested::TYPE => CloudEvent::from_bytes(body).map(|event| Input::PatchRequested(Box::new(event))),
             TimerFired::TYPE => match CloudEvent::<TimerFired>::from_bytes(body)?.data.timer {
                 Timer::WindowCutoff { execution_id } => Ok(Input::Cutoff(execution_id)),
                 Timer::WindowEnd { execution_id } => Ok(Input::End(execution_id)),
@@ -100,5 +104,6 @@ async fn one(store: &Store, master_key: &MasterKey, input: &Input, now: Timestam
         Input::End(execution) => window_timer::end(store, master_key, *execution, now).await,
         Input::RolloutFinished(finished) => rollout_finished::apply(store, master_key, finished, now).await,
         Input::CommandRequested(event) => command_requested::apply(store, master_key, event, now).await,
+        Input::PatchRequested(event) => command_requested::patch(store, master_key, event, now).await,
     }
 }
