@@ -16,11 +16,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::Api;
 use crate::documents::{bare_name, check_hash};
 use crate::nodes::node_id;
 use crate::start::SOURCE;
 use crate::wire::{Error, Request, epoch, instant_key, present, required};
+use crate::{Api, approvals};
 
 /// Invocations read at a time while looking for those that a caller may cancel.
 const CANCEL_ROWS: u32 = 500;
@@ -214,6 +214,8 @@ pub(crate) async fn rollout(api: &Api, request: &Request) -> Result<Value, Error
         },
         "RequestedDateTime": epoch(command.requested_at),
         "FinishedDateTime": command.finished_at.map(epoch),
+        "Held": rollout.held,
+        "Waves": command.waves.as_ref().map(|waves| present(approvals::view(&command, waves))),
         "WindowExecutionId": command.window_execution_id,
         "TaskExecutionId": command.task_execution_id,
     })))
@@ -306,6 +308,7 @@ pub(crate) fn view(command: &Command) -> Value {
         "DeliveryTimedOutCount": rollout.ended.delivery_timed_out,
         "ServiceRole": "",
         "NotificationConfig": asked.notification_config,
+        "RolloutPlan": asked.rollout_plan,
         "TimeoutSeconds": asked.timeout_seconds,
         "WindowExecutionId": command.window_execution_id,
     }))
@@ -321,7 +324,9 @@ pub(crate) fn refused(error: LaunchError) -> Error {
         LaunchError::UnknownNode { .. } => "InvalidInstanceId",
         LaunchError::DuplicateNode { .. } => "DuplicateInstanceId",
         LaunchError::OutsidePolicy { .. } => "AccessDeniedException",
-        LaunchError::Limit(_) | LaunchError::Target(_) | LaunchError::Field { .. } => "ValidationException",
+        LaunchError::Limit(_) | LaunchError::Target(_) | LaunchError::Plan(_) | LaunchError::Field { .. } => {
+            "ValidationException"
+        }
         LaunchError::Store(_) => {
             return match error {
                 LaunchError::Store(error) => error.into(),

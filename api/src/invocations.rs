@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
-use patchwave_engine::invocation::State;
+use patchwave_engine::invocation::{Ending, State};
 use patchwave_platform::store::commands::Command;
 use patchwave_platform::store::from_json;
 use patchwave_platform::store::invocations::Invocation;
@@ -287,7 +287,7 @@ fn view(command: &Command, one: &Invocation, name: Option<&String>, details: boo
         "StatusDetails": status_details,
         "StandardOutputUrl": "",
         "StandardErrorUrl": "",
-        "TraceOutput": reason_of(one),
+        "TraceOutput": reason_of(command, one),
         "CommandPlugins": plugins,
         "ServiceRole": "",
         "NotificationConfig": command.request.notification_config,
@@ -296,9 +296,12 @@ fn view(command: &Command, one: &Invocation, name: Option<&String>, details: boo
     }))
 }
 
-/// Why the node did not do it, if it said so.
-fn reason_of(one: &Invocation) -> Option<String> {
-    let reason = one.report.as_ref().map(|report| report.reason.as_str()).filter(|reason| !reason.is_empty());
+/// Why the node did not do it, if it said so; or why it was never asked to.
+fn reason_of(command: &Command, one: &Invocation) -> Option<String> {
+    let said = one.report.as_ref().map(|report| report.reason.as_str()).filter(|reason| !reason.is_empty());
+    let never_sent = one.state == State::Ended(Ending::Terminated);
+    let gate = command.waves.as_ref().and_then(|waves| waves.stopped()).filter(|_| never_sent);
+    let reason = said.or(gate);
     reason.map(|reason| reason.chars().take(TRACE_OUTPUT_CHARS_MAX).collect())
 }
 

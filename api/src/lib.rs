@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub mod access_keys;
 mod activations;
+mod approvals;
 mod audit_log;
 mod audited;
 mod auth;
@@ -56,6 +57,7 @@ mod policy;
 mod protocol;
 mod registration;
 mod resource_groups;
+mod rollout_plans;
 mod serve;
 mod settings;
 mod shares;

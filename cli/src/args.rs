@@ -5,7 +5,8 @@ use clap_complete::Shell;
 
 use crate::commands::{
     access_key, activation, audit, baseline, command, compliance, dead_letters, document, execution, group, health,
-    inventory, listen, node, notification, patch_group, patch_now, schedule, server, signing_key, watch, window,
+    inventory, listen, node, notification, patch_group, patch_now, rollout_plan, schedule, server, signing_key, watch,
+    window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -127,6 +128,9 @@ pub enum Command {
     /// Scan or patch nodes now, with limits by the size of the fleet
     #[command(after_help = PATCH_NOW_HELP)]
     PatchNow(Box<patch_now::PatchNowArgs>),
+    /// Rollout plans: waves, bake times and gates, by name
+    #[command(subcommand)]
+    RolloutPlan(rollout_plan::RolloutPlanCommand),
     /// Patch groups and the baselines registered for them
     #[command(subcommand)]
     PatchGroup(patch_group::PatchGroupCommand),

@@ -90,6 +90,8 @@ pub fn command(asked: &PatchRequested) -> Result<CommandRequested, PatchNowError
         timeout_seconds: asked.timeout_seconds,
         comment: asked.comment.clone(),
         notification_config: asked.notification_config.clone(),
+        rollout_plan: asked.rollout_plan.clone(),
+        waves: asked.waves.clone(),
     })
 }
 

@@ -12,9 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::invocation::Ending;
 use crate::limits::Limit;
 
+pub mod plan;
+pub mod waves;
+
 /// Where an invocation that has not ended is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
+    /// Never released, and in a wave that is not open.
+    Held,
     /// Never released.
     Pending,
     /// Released, and holding a slot.
@@ -35,13 +40,15 @@ pub enum Cause {
     Cancelled,
     /// The window's cutoff came and the task is `CANCEL_TASK`.
     Cutoff,
+    /// The gate between two waves did not let it pass.
+    Gate,
 }
 
 impl Cause {
     /// How invocations end that were never sent.
     const fn ending(self) -> Ending {
         match self {
-            Self::Errors => Ending::Terminated,
+            Self::Errors | Self::Gate => Ending::Terminated,
             Self::Cancelled | Self::Cutoff => Ending::Cancelled,
         }
     }
@@ -167,6 +174,9 @@ pub struct Rollout {
     pub error_mode: ErrorMode,
     /// What it is doing.
     pub phase: Phase,
+    /// Invocations in [`Place::Held`].
+    #[serde(default)]
+    pub held: u32,
     /// Invocations in [`Place::Pending`].
     pub pending: u32,
     /// Invocations in [`Place::InFlight`].
@@ -226,7 +236,7 @@ pub enum Effect {
         /// From [`Place::Pending`].
         pending: u32,
     },
-    /// End every invocation that is pending, waiting or ready. They are already counted so.
+    /// End every invocation that is held, pending, waiting or ready. They are already counted so.
     EndUnreleased(Ending),
     /// Tell the nodes of invocations in flight to stop.
     CancelInFlight,
@@ -261,6 +271,7 @@ impl Rollout {
             errors_allowed: max_errors.errors_of(targets),
             error_mode,
             phase: Phase::Planned,
+            held: 0,
             pending: targets,
             in_flight: 0,
             waiting: 0,
@@ -268,6 +279,22 @@ impl Rollout {
             unheard: 0,
             ended: Tally::default(),
         }
+    }
+
+    /// Holds back so many of the pending invocations, the last ones in order, until their wave comes.
+    #[must_use]
+    pub fn holding(mut self, count: u32) -> Self {
+        let held = count.min(self.pending);
+        self.pending -= held;
+        self.held += held;
+        self
+    }
+
+    /// Whether everything that was released has ended and the rest is held back.
+    #[must_use]
+    pub fn is_between_waves(&self) -> bool {
+        let open = self.pending + self.in_flight + self.waiting + self.ready;
+        self.phase == Phase::Running && self.held > 0 && open == 0
     }
 
     /// Whether it is over.
@@ -281,7 +308,7 @@ impl Rollout {
     pub const fn status(&self) -> (&'static str, &'static str) {
         match self.phase {
             Phase::Planned => ("Pending", "Pending"),
-            Phase::Running | Phase::Stopping(Cause::Errors) => ("InProgress", "InProgress"),
+            Phase::Running | Phase::Stopping(Cause::Errors | Cause::Gate) => ("InProgress", "InProgress"),
             Phase::Stopping(Cause::Cancelled | Cause::Cutoff) => ("Cancelling", "Cancelling"),
             Phase::Finished(status) => (status.status(), status.details()),
         }
@@ -318,7 +345,7 @@ impl Rollout {
                 }
             }
             // It failed already and stays failed; what is in flight can still be called back.
-            (Event::Stop(_), Phase::Stopping(Cause::Errors)) => effects.push(Effect::CancelInFlight),
+            (Event::Stop(_), Phase::Stopping(Cause::Errors | Cause::Gate)) => effects.push(Effect::CancelInFlight),
             (Event::Start | Event::Stop(_), _) => return Ok((next, effects)),
         }
         if next.phase == Phase::Running {
@@ -367,16 +394,16 @@ impl Rollout {
     }
 
     fn end_unreleased(&mut self, ending: Ending, effects: &mut Vec<Effect>) {
-        let unreleased = self.pending + self.waiting + self.ready;
+        let unreleased = self.held + self.pending + self.waiting + self.ready;
         if unreleased > 0 {
-            (self.pending, self.waiting, self.ready) = (0, 0, 0);
+            (self.held, self.pending, self.waiting, self.ready) = (0, 0, 0, 0);
             *self.ended.of(ending) += unreleased;
             effects.push(Effect::EndUnreleased(ending));
         }
     }
 
     fn finish(&mut self, effects: &mut Vec<Effect>) {
-        let open = self.pending + self.in_flight + self.waiting + self.ready;
+        let open = self.held + self.pending + self.in_flight + self.waiting + self.ready;
         if open == 0 && matches!(self.phase, Phase::Running | Phase::Stopping(_)) {
             let status = self.verdict();
             self.phase = Phase::Finished(status);
@@ -390,7 +417,7 @@ impl Rollout {
         match self.phase {
             Phase::Stopping(Cause::Cancelled) => Status::Cancelled,
             Phase::Stopping(Cause::Cutoff) => Status::CutoffReached,
-            Phase::Stopping(Cause::Errors) => Status::Failed,
+            Phase::Stopping(Cause::Errors | Cause::Gate) => Status::Failed,
             _ if self.targets == 0 => Status::NoTargets,
             _ if ended.success == self.targets => Status::Success,
             _ if ended.errors() > self.errors_allowed || ended.undeliverable == self.targets => Status::Failed,
@@ -419,6 +446,7 @@ impl Rollout {
 
     fn place(&mut self, place: Place) -> &mut u32 {
         match place {
+            Place::Held => &mut self.held,
             Place::Pending => &mut self.pending,
             Place::InFlight => &mut self.in_flight,
             Place::Waiting => &mut self.waiting,

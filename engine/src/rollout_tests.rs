@@ -112,6 +112,36 @@ fn cancelling_ends_what_was_never_sent_and_asks_the_rest_to_stop() {
 }
 
 #[test]
+fn what_is_held_back_is_released_when_its_wave_comes() {
+    let rollout = Rollout::plan(5, Limit::Count(2), Limit::Count(5), ErrorMode::Ssm).holding(3);
+    let (rollout, effects) = rollout.step(&Event::Start).expect("starts");
+    assert_eq!(effects, [Effect::Release { ready: 0, pending: 2 }]);
+    assert!(!rollout.is_between_waves(), "the first wave is at work");
+    let rollout = check(&rollout, &ended(2, Ending::Success), &[]);
+    assert!(rollout.is_between_waves() && !rollout.is_finished());
+    let open = Event::Moved(vec![Move { from: Place::Held, to: Arrival::Place(Place::Pending), count: 3 }]);
+    let rollout = check(&rollout, &open, &[Effect::Release { ready: 0, pending: 2 }]);
+    let rollout = check(&rollout, &ended(2, Ending::Success), &[Effect::Release { ready: 0, pending: 1 }]);
+    check(&rollout, &ended(1, Ending::Success), &[Effect::Finished(Status::Success)]);
+}
+
+#[test]
+fn a_gate_that_stops_ends_what_is_held_back_as_terminated() {
+    let (rollout, _) = Rollout::plan(5, Limit::Count(2), Limit::Count(5), ErrorMode::Ssm)
+        .holding(3)
+        .step(&Event::Start)
+        .expect("starts");
+    let rollout = check(&rollout, &ended(2, Ending::Failed), &[]);
+    let rollout = check(
+        &rollout,
+        &Event::Stop(Cause::Gate),
+        &[Effect::Stopped(Cause::Gate), Effect::EndUnreleased(Ending::Terminated), Effect::Finished(Status::Failed)],
+    );
+    assert_eq!((rollout.ended.terminated, rollout.held), (3, 0));
+    check(&rollout, &Event::Stop(Cause::Gate), &[]);
+}
+
+#[test]
 fn cutoff_ends_a_rollout_as_timed_out() {
     let (rollout, _) = running(1, 1, 0, ErrorMode::Ssm);
     let (rollout, _) = rollout.step(&Event::Stop(Cause::Cutoff)).expect("legal");

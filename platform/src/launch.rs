@@ -11,6 +11,8 @@ use patchwave_engine::documents::{self, Definition, DocumentError, HOOKS, Parame
 use patchwave_engine::limits::{DEFAULT_CONCURRENCY, DEFAULT_ERRORS, Limit, LimitError};
 use patchwave_engine::patch_now::{self, PatchNowError};
 use patchwave_engine::rollout::Rollout;
+use patchwave_engine::rollout::plan::{self, PLAN_TAG, PlanError};
+use patchwave_engine::rollout::waves::Waves;
 use patchwave_engine::targets::{TargetError, TargetNode, TargetSpec, patch_group, stable_order};
 use patchwave_schemas::baseline::BaselineSnapshot;
 use patchwave_schemas::command::RenderedDocument;
@@ -18,6 +20,7 @@ use patchwave_schemas::event::{CommandRequested, RolloutStarted, Target, Timer};
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::node::OperatingSystem;
 use patchwave_schemas::patch_now::PatchRequested;
+use patchwave_schemas::waves::RolloutPlan;
 use patchwave_schemas::{CommandId, NodeId, TaskExecutionId, WindowExecutionId};
 
 use crate::Class;
@@ -27,6 +30,7 @@ use crate::store::documents::VersionSelector;
 use crate::store::invocations::NewInvocation;
 use crate::store::nodes::Candidate;
 use crate::store::outbox::OutboxMessage;
+use crate::store::tags::Taggable;
 use crate::store::{Error, Tx};
 
 /// Node ids that SendCommand takes at most (SSM).
@@ -110,6 +114,9 @@ pub enum LaunchError {
         /// The node.
         node: String,
     },
+    /// The rollout plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// Another field.
     #[error("{field} is `{value}`; allowed is {allowed}")]
     Field {
@@ -204,7 +211,9 @@ async fn launch_with(
         Some(policy) => within(tx, nodes, policy, request).await?,
         None => nodes,
     };
-    let nodes = in_stable_order(nodes, launch.command_id, now);
+    let mut nodes = in_stable_order(nodes, launch.command_id, now);
+    let rollout_plan = rollout_plan(tx, request).await?;
+    let waves = rollout_plan.and_then(|plan| cut(&mut nodes, &plan));
     let targets = u32::try_from(nodes.len()).map_err(|_| LaunchError::Field {
         field: "Targets",
         value: nodes.len().to_string(),
@@ -219,10 +228,12 @@ async fn launch_with(
         launch.request.max_errors = Some(errors.to_string());
     }
     let request = &launch.request;
-    let rollout = Rollout::plan(targets, concurrency, errors, request.error_mode);
-    let plan = Plan {
+    let held = waves.as_ref().map_or(0, Waves::held);
+    let rollout = Rollout::plan(targets, concurrency, errors, request.error_mode).holding(held);
+    let stored = Plan {
         rollout,
         cursor: 0,
+        waves,
         delivery_seconds: request.timeout_seconds.unwrap_or(DELIVERY_SECONDS),
         execution_seconds: documents::execution_seconds(&document),
         start_before: launch.window.as_ref().and_then(|link| link.start_before),
@@ -231,7 +242,13 @@ async fn launch_with(
         task_execution_id: launch.window.as_ref().map(|link| link.task_execution_id),
     };
     let needs_baseline = documents::needs_baseline(&document);
-    let new = NewCommand { command_id: launch.command_id, request: request.clone(), requested_at: now, document, plan };
+    let new = NewCommand {
+        command_id: launch.command_id,
+        request: request.clone(),
+        requested_at: now,
+        document,
+        plan: stored,
+    };
     let mut baselines = Baselines::default();
     let mut invocations = Vec::with_capacity(nodes.len());
     for (ordinal, node) in (0_i64..).zip(nodes) {
@@ -405,6 +422,43 @@ async fn resolve_sets(tx: &mut Tx, sets: &[Vec<Target>]) -> Result<Vec<Candidate
     let mut candidates = tx.candidates(named.as_deref()).await?;
     candidates.retain(matches);
     Ok(candidates)
+}
+
+/// The plan that cuts a rollout into waves: given with the request, named by it, or named by a tag of
+/// its document, in this order.
+async fn rollout_plan(tx: &mut Tx, request: &CommandRequested) -> Result<Option<RolloutPlan>, LaunchError> {
+    let name = match (&request.waves, &request.rollout_plan) {
+        (Some(_), Some(name)) => {
+            let allowed = "RolloutPlan or Waves, but not both";
+            return Err(LaunchError::Field { field: "RolloutPlan", value: name.clone(), allowed });
+        }
+        (Some(given), None) => {
+            plan::check(given)?;
+            return Ok(Some(given.clone()));
+        }
+        (None, Some(name)) => name.clone(),
+        (None, None) => match tx.tags(Taggable::Document, &request.document_name).await?.remove(PLAN_TAG) {
+            Some(name) => name,
+            None => return Ok(None),
+        },
+    };
+    let missing = LaunchError::Field {
+        field: "RolloutPlan",
+        value: name.clone(),
+        allowed: "the name of a rollout plan; `patchwave rollout-plan list` has them",
+    };
+    tx.rollout_plan(&name).await?.ok_or(missing).map(Some)
+}
+
+/// Puts the nodes of each wave together; within a wave their order stays.
+fn cut(nodes: &mut Vec<Candidate>, plan: &RolloutPlan) -> Option<Waves> {
+    let keys: Vec<_> = nodes.iter().map(|node| (&node.node_id, &node.tags)).collect();
+    let assigned = plan::assign(plan, &keys);
+    let waves = Waves::plan(plan::waves(plan, &assigned));
+    let mut numbered: Vec<_> = assigned.into_iter().zip(std::mem::take(nodes)).collect();
+    numbered.sort_by_key(|(wave, _)| *wave);
+    nodes.extend(numbered.into_iter().map(|(_, node)| node));
+    waves
 }
 
 /// A different but repeatable order for each command, so that it is not always the same nodes that

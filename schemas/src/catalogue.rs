@@ -157,7 +157,7 @@ pub const MESSAGES: &[Entry] = {
     use Direction::{Event, Node, Report};
     use Publisher::{Agent, Api, Gateway, OtherSystems, Scheduler, Worker};
     &[
-        Entry::of::<ApprovalSignalled>(Event, &[OtherSystems]),
+        Entry::of::<ApprovalSignalled>(Event, &[OtherSystems, Api]),
         Entry::of::<CommandRequested>(Event, &[OtherSystems]),
         Entry::of::<CancelInvocation>(Node, &[Worker]),
         Entry::of::<InvocationFinished>(Report, &[Agent]),

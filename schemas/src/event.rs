@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::envelope::Message;
 use crate::ids::{CommandId, NodeId, TaskExecutionId, WindowExecutionId, WindowId};
 use crate::node::NodeFacts;
+use crate::waves::RolloutPlan;
 
 /// A window's scheduled instant has come. From the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -123,6 +124,12 @@ pub struct CommandRequested {
     /// Where to tell of its progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notification_config: Option<NotificationConfig>,
+    /// Name of the rollout plan that cuts it into waves; exclusive with `Waves`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout_plan: Option<String>,
+    /// The waves it is cut into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<RolloutPlan>,
 }
 
 impl Message for CommandRequested {
@@ -273,10 +280,12 @@ impl Message for NodeRemoved {
     const TYPE: &'static str = "patchwave.node.removed.v1";
 }
 
-/// Approves or rejects what waits for it. From other systems.
+/// Approves or rejects what waits for it: the next wave of a rollout. From other systems.
+///
+/// The event's `id` names the answer: publishing the same event twice answers once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApprovalSignalled {
-    /// The automation execution that waits.
+    /// The command whose rollout waits.
     pub execution_id: String,
     /// `Approve` or `Reject`.
     pub signal: ApprovalSignal,

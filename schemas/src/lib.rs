@@ -23,6 +23,7 @@ pub mod registration;
 pub mod report;
 pub mod signing;
 pub mod topology;
+pub mod waves;
 
 pub use envelope::{CloudEvent, Message};
 pub use ids::{

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{PatchOperation, RebootOption};
 use crate::envelope::Message;
 use crate::event::{ErrorMode, NotificationConfig, Target};
+use crate::waves::RolloutPlan;
 
 /// Asks for nodes to be scanned or patched now, with limits that go by the number of nodes, as
 /// SSM's "Patch now" does. From other systems.
@@ -55,6 +56,12 @@ pub struct PatchRequested {
     /// Where to tell of its progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notification_config: Option<NotificationConfig>,
+    /// Name of the rollout plan that cuts it into waves; exclusive with `Waves`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout_plan: Option<String>,
+    /// The waves it is cut into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<RolloutPlan>,
 }
 
 impl Message for PatchRequested {
@@ -79,6 +86,8 @@ impl Default for PatchRequested {
             timeout_seconds: None,
             comment: None,
             notification_config: None,
+            rollout_plan: None,
+            waves: None,
         }
     }
 }

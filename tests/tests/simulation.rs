@@ -39,6 +39,7 @@ fn every_seed_holds_every_invariant() {
                             total.faults += one.faults;
                             total.executions += one.executions;
                             total.commands += one.commands;
+                            total.gates += one.gates;
                             total.window_executions += one.window_executions;
                         }
                         Err(error) => failures

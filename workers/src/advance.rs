@@ -18,7 +18,7 @@ use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::{CommandId, NodeId};
 
 use crate::effects::{Effects, NodeDelivery, Order};
-use crate::{HandlerError, news};
+use crate::{HandlerError, news, waves};
 
 /// Notifications about single invocations that one step stores in one statement, and publishes
 /// itself.
@@ -38,9 +38,10 @@ pub async fn advance(
     let mut effects = Effects::default();
     let mut outbox = Vec::new();
     let mut crossed = false;
-    // Bounded: each further event takes at least one invocation out of those not yet released.
+    // Bounded: each further event takes at least one invocation out of those not yet released, or
+    // opens one of the few waves.
     let mut events = VecDeque::from([event]);
-    while let Some(event) = events.pop_front() {
+    while let Some(event) = events.pop_front().or_else(|| waves::look(locked, now, &mut outbox)) {
         let contradiction = |error| HandlerError::Contradiction(format!("command {}: {error}", locked.command_id));
         let (next, steps) = locked.plan.rollout.step(&event).map_err(contradiction)?;
         locked.plan.rollout = next;

@@ -23,6 +23,7 @@ pub mod news;
 pub mod notifier;
 pub mod resolver;
 pub mod runtime;
+mod waves;
 
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 use patchwave_engine::invocation::State;
+use patchwave_engine::rollout::waves::Stage;
 use patchwave_platform::store::commands::LockedRollout;
 use patchwave_platform::store::executions::Execution;
 use patchwave_platform::store::outbox::OutboxMessage;
@@ -83,6 +84,45 @@ pub fn threshold_crossed(locked: &LockedRollout, now: Timestamp) -> OutboxMessag
     });
     let key = format!("command/{command}/threshold");
     raise(DEFAULT_TOPIC, &key, headline(locked, "error threshold crossed"), message, now)
+}
+
+/// A wave of a rollout is over and the next one waits: for the bake time, or for somebody's answer.
+#[must_use]
+pub fn gate_waits(locked: &LockedRollout, now: Timestamp) -> Option<OutboxMessage> {
+    let (note, until) = match locked.plan.waves.as_ref()?.stage {
+        Stage::Baking { until } => ("WAVE_BAKING", until),
+        Stage::AwaitingApproval { until } => ("APPROVAL_AWAITED", until),
+        Stage::Open | Stage::Stopped { .. } => return None,
+    };
+    let what = if note == "WAVE_BAKING" { "bakes" } else { "waits for an approval" };
+    gate(locked, note, what, json!({ "until": until }), now)
+}
+
+/// The gate after a wave stopped the rollout.
+#[must_use]
+pub fn gate_stopped(locked: &LockedRollout, now: Timestamp) -> Option<OutboxMessage> {
+    let reason = locked.plan.waves.as_ref()?.stopped()?;
+    gate(locked, "GATE_STOPPED", "was stopped by a gate", json!({ "reason": reason }), now)
+}
+
+fn gate(locked: &LockedRollout, note: &str, what: &str, mut message: Value, now: Timestamp) -> Option<OutboxMessage> {
+    let (command, rollout, waves) = (locked.command_id, &locked.plan.rollout, locked.plan.waves.as_ref()?);
+    let wave = waves.waves.get(waves.current)?;
+    message["commandId"] = json!(command);
+    message["documentName"] = json!(locked.document_name);
+    message["status"] = json!("InProgress");
+    message["note"] = json!(note);
+    message["wave"] = json!(waves.current + 1);
+    message["waveName"] = json!(wave.name);
+    message["waveCount"] = json!(waves.waves.len());
+    message["targetCount"] = json!(rollout.targets);
+    message["completedCount"] = json!(rollout.ended.ended());
+    message["errorCount"] = json!(rollout.ended.errors());
+    message["windowExecutionId"] = json!(locked.plan.window_execution_id);
+    message["eventTime"] = json!(now);
+    let key = format!("command/{command}/wave/{}/{note}", waves.current);
+    let subject = headline(locked, &format!("{what} after {}", wave.name));
+    Some(raise(DEFAULT_TOPIC, &key, subject, message, now))
 }
 
 /// For people: what, how far and how badly.

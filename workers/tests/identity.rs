@@ -114,6 +114,8 @@ impl World {
             timeout_seconds: None,
             comment: None,
             notification_config: None,
+            rollout_plan: None,
+            waves: None,
         };
         let mut tx = self.store.begin().await.unwrap();
         launch(&mut tx, Launch { command_id, request, window: None }, at(0)).await.unwrap();

@@ -52,6 +52,8 @@ fn command(parameters: &[&str]) -> CommandRequested {
         timeout_seconds: None,
         comment: None,
         notification_config: None,
+        rollout_plan: None,
+        waves: None,
     }
 }
 

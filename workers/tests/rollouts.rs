@@ -98,6 +98,8 @@ impl World {
                 notification_events: vec!["All".to_owned()],
                 notification_type: NotificationType::Invocation,
             }),
+            rollout_plan: None,
+            waves: None,
         };
         let mut tx = self.store.begin().await.unwrap();
         launch(&mut tx, Launch { command_id, request, window: None }, at(0)).await.unwrap();

@@ -63,6 +63,7 @@ fn task(window_id: &WindowId) -> WindowTask {
             parameters: BTreeMap::from([("commands".to_owned(), vec!["true".to_owned()])]),
             ..RunCommandParameters::default()
         },
+        rollout_plan: None,
         service_role_arn: None,
         name: None,
         description: None,

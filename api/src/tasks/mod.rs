@@ -33,6 +33,7 @@ struct Input {
     max_concurrency: Option<String>,
     max_errors: Option<String>,
     error_mode: Option<ErrorMode>,
+    rollout_plan: Option<String>,
     cutoff_behavior: Option<CutoffBehavior>,
     name: Option<String>,
     description: Option<String>,
@@ -85,6 +86,7 @@ pub(crate) async fn register(api: &Api, request: &Request) -> Result<Value, Erro
         error_mode: input.error_mode.unwrap_or_default(),
         cutoff_behavior: input.cutoff_behavior.unwrap_or_default(),
         run_command,
+        rollout_plan: input.rollout_plan,
         service_role_arn: input.service_role_arn,
         name: input.name,
         description: input.description,
@@ -123,6 +125,7 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
         task.error_mode = input.error_mode.unwrap_or_default();
         task.cutoff_behavior = input.cutoff_behavior.unwrap_or_default();
         task.run_command = run_command.unwrap_or_default();
+        task.rollout_plan = input.rollout_plan;
         task.service_role_arn = input.service_role_arn;
         task.name = input.name;
         task.description = input.description;
@@ -135,6 +138,7 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
         task.error_mode = input.error_mode.unwrap_or(task.error_mode);
         task.cutoff_behavior = input.cutoff_behavior.unwrap_or(task.cutoff_behavior);
         task.run_command = run_command.unwrap_or(task.run_command);
+        task.rollout_plan = input.rollout_plan.or(task.rollout_plan);
         task.service_role_arn = input.service_role_arn.or(task.service_role_arn);
         task.name = input.name.or(task.name);
         task.description = input.description.or(task.description);
@@ -241,6 +245,7 @@ fn view(task: &WindowTask) -> Value {
         "MaxConcurrency": task.max_concurrency,
         "MaxErrors": task.max_errors,
         "ErrorMode": task.error_mode,
+        "RolloutPlan": task.rollout_plan,
         "CutoffBehavior": task.cutoff_behavior,
         "TaskParameters": {},
         "Name": task.name,

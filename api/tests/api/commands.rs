@@ -324,3 +324,42 @@ async fn patch_now_tells_the_limits_it_chose_and_why() {
         assert!(message.contains(says), "{message}");
     }
 }
+
+#[tokio::test]
+async fn rollout_plans_cut_commands_into_waves_that_are_shown() {
+    let api = Harness::new().await;
+    api.nodes(1..11, &[("Env", "prod")]).await;
+    let gate = json!({ "MinSuccessPercent": 90, "ApprovalWithinSeconds": 600 });
+    let plan = json!({ "Waves": [{ "Name": "canary", "Size": "2", "BakeSeconds": 60, "Gate": gate }, {}] });
+    let create = json!({ "Name": "careful", "Plan": plan });
+    api.ok("Patchwave.CreateRolloutPlan", create.clone()).await;
+    api.refused("Patchwave.CreateRolloutPlan", create, "AlreadyExistsException").await;
+    let wrong = json!({ "Name": "wrong", "Plan": { "Waves": [{}, {}] } });
+    let message = api.refused("Patchwave.CreateRolloutPlan", wrong, "ValidationException").await;
+    assert!(message.contains("Plan.Waves[0].Size"), "{message}");
+    let misspelt = json!({ "Name": "wrong", "Plan": { "Waves": [{ "Gates": {} }] } });
+    let message = api.refused("Patchwave.CreateRolloutPlan", misspelt, "SerializationException").await;
+    assert!(message.contains("Gates"), "{message}");
+    let list = api.ok("Patchwave.ListRolloutPlans", json!({})).await;
+    assert_eq!(list["RolloutPlans"][0]["Plan"]["Waves"][0]["Gate"], gate);
+
+    let targets = json!([{ "Key": "tag:Env", "Values": ["prod"] }]);
+    let send = json!({ "DocumentName": "AWS-RunShellScript", "Parameters": { "commands": ["true"] },
+        "Targets": targets, "RolloutPlan": "careful" });
+    let command = id(&api.ok("SendCommand", send).await["Command"], "CommandId");
+    let rollout = api.ok("Patchwave.GetRollout", json!({ "CommandId": command })).await;
+    assert_eq!((&rollout["Pending"], &rollout["Held"]), (&json!(2), &json!(8)));
+    let waves = &rollout["Waves"];
+    assert_eq!((&waves["State"], &waves["Current"], &waves["Count"]), (&json!("Running"), &json!(1), &json!(2)));
+    assert_eq!((&waves["CurrentName"], &waves["List"][1]["State"]), (&json!("canary"), &json!("Held")));
+    let answer = json!({ "CommandId": command, "Signal": "Approve" });
+    api.refused("Patchwave.SignalApproval", answer, "ValidationException").await;
+
+    let patch = json!({ "Operation": "Install", "AllNodes": true, "RolloutPlan": "careful" });
+    let command = id(&api.ok("Patchwave.PatchNow", patch.clone()).await["Command"], "CommandId");
+    let rollout = api.ok("Patchwave.GetRollout", json!({ "CommandId": command })).await;
+    assert_eq!(rollout["Held"], 8);
+    api.ok("Patchwave.DeleteRolloutPlan", json!({ "Name": "careful" })).await;
+    let message = api.refused("Patchwave.PatchNow", patch, "ValidationException").await;
+    assert!(message.contains("`careful`"), "{message}");
+}

@@ -11,7 +11,7 @@ use super::window_task::notification_config;
 use super::{Context, watch};
 use crate::client::{Client, ClientError};
 use crate::failure::Failure;
-use crate::table;
+use crate::{table, times};
 
 /// Commands.
 #[derive(Debug, Subcommand)]
@@ -38,6 +38,10 @@ pub enum CommandCommand {
         #[arg(long, requires = "node")]
         step: Option<String>,
     },
+    /// Let the next wave of a command follow that waits for it
+    Approve(AnswerArgs),
+    /// Stop a command whose next wave waits
+    Reject(AnswerArgs),
     /// Cancel a command, on all its nodes or on some
     Cancel {
         /// Id of the command
@@ -46,6 +50,16 @@ pub enum CommandCommand {
         #[arg(long = "node", value_name = "NODE", value_delimiter = ',')]
         nodes: Vec<String>,
     },
+}
+
+/// Arguments of `command approve` and `command reject`.
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// Id of the command
+    command: String,
+    /// For the record, at most 256 characters
+    #[arg(long)]
+    comment: Option<String>,
 }
 
 /// Arguments of `command send`.
@@ -78,6 +92,9 @@ pub struct SendArgs {
     /// Topic that changes are published to
     #[arg(long, value_name = "TOPIC")]
     notify: Option<String>,
+    /// Rollout plan that cuts it into waves, by its name
+    #[arg(long, value_name = "PLAN")]
+    rollout_plan: Option<String>,
     /// Follow the command until it ends
     #[arg(long)]
     watch: bool,
@@ -91,6 +108,8 @@ pub(super) async fn run(command: CommandCommand, cx: &Context) -> anyhow::Result
         CommandCommand::List { status, limit } => list(status, limit, cx).await,
         CommandCommand::Show { command, node: Some(node), step } => show_output(command, node, step, cx).await,
         CommandCommand::Show { command, node: None, .. } => show(&command, cx).await,
+        CommandCommand::Approve(args) => answer(args, "Approve", cx).await,
+        CommandCommand::Reject(args) => answer(args, "Reject", cx).await,
         CommandCommand::Cancel { command, nodes } => {
             let request = Request::new().set("CommandId", command).unless_empty("InstanceIds", nodes).done();
             let answer = cx.client.ssm("CancelCommand", &request).await?;
@@ -100,6 +119,16 @@ pub(super) async fn run(command: CommandCommand, cx: &Context) -> anyhow::Result
             Ok(())
         }
     }
+}
+
+async fn answer(args: AnswerArgs, signal: &str, cx: &Context) -> anyhow::Result<()> {
+    let request =
+        Request::new().set("CommandId", args.command).set("Signal", signal).maybe("Comment", args.comment).done();
+    let answer = cx.client.patchwave("SignalApproval", &request).await?;
+    if cx.output.is_json() {
+        cx.output.json(&answer)?;
+    }
+    Ok(())
 }
 
 /// A command as `ListCommands` has it; `None` if there is none with that id.
@@ -131,6 +160,7 @@ async fn send(args: SendArgs, cx: &Context) -> anyhow::Result<()> {
         .maybe("MaxErrors", args.max_errors)
         .maybe("ErrorMode", args.error_mode)
         .maybe("TimeoutSeconds", args.timeout)
+        .maybe("RolloutPlan", args.rollout_plan)
         .maybe("NotificationConfig", args.notify.as_deref().map(notification_config))
         .done();
     let answer = cx.client.ssm("SendCommand", &request).await?;
@@ -173,10 +203,16 @@ async fn show(command: &str, cx: &Context) -> anyhow::Result<()> {
     };
     let request = json!({"CommandId": command});
     let invocations = cx.client.ssm_all("ListCommandInvocations", &request, "CommandInvocations", None).await?;
+    let mut rollout = cx.client.patchwave("GetRollout", &request).await?;
+    if rollout["Waves"].is_object() {
+        found["Waves"] = rollout["Waves"].take();
+    }
     if cx.output.is_json() {
         found["CommandInvocations"] = invocations["CommandInvocations"].clone();
         return Ok(cx.output.json(&found)?);
     }
+    let waves = found.as_object_mut().and_then(|members| members.remove("Waves"));
+    let waves = waves.map(|waves| format!("\n\n{}", waves_text(&waves))).unwrap_or_default();
     let columns = [
         table::member("NODE", "InstanceId"),
         table::member("NAME", "InstanceName"),
@@ -186,7 +222,30 @@ async fn show(command: &str, cx: &Context) -> anyhow::Result<()> {
         table::member("REASON", "TraceOutput"),
     ];
     let rows = table::rows(&columns, elements(&invocations, "CommandInvocations"));
-    Ok(cx.output.line(&format!("{}\n\n{rows}", table::details(&found)))?)
+    Ok(cx.output.line(&format!("{}{waves}\n\n{rows}", table::details(&found)))?)
+}
+
+/// Which wave a command is in, what it waits for and until when, and the waves as a table.
+fn waves_text(waves: &Value) -> String {
+    let text = |name: &str| table::text(&waves[name]);
+    let mut first =
+        format!("Wave {} of {} ({}): {}", text("Current"), text("Count"), text("CurrentName"), text("State"));
+    if let Some(until) = times::instant(&waves["WaitsUntil"]) {
+        first.push_str(&format!(" until {}", times::absolute(until)));
+    }
+    if let Some(reason) = waves["Reason"].as_str() {
+        first.push_str(&format!(": {reason}"));
+    }
+    let columns = [
+        table::member("WAVE", "Name"),
+        table::member("STATE", "State"),
+        table::member("NODES", "TargetCount"),
+        table::member("BAKE (S)", "BakeSeconds"),
+        table::member("MIN SUCCESS %", "MinSuccessPercent"),
+        table::member("MAX FAILED", "MaxFailed"),
+        table::member("APPROVAL WITHIN (S)", "ApprovalWithinSeconds"),
+    ];
+    format!("{first}\n\n{}", table::rows(&columns, elements(waves, "List")))
 }
 
 async fn show_output(command: String, node: String, step: Option<String>, cx: &Context) -> anyhow::Result<()> {

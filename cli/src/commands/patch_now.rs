@@ -52,13 +52,16 @@ pub struct PatchNowArgs {
     /// Topic that changes are published to
     #[arg(long, value_name = "TOPIC")]
     notify: Option<String>,
+    /// Rollout plan that cuts it into waves, by its name
+    #[arg(long, value_name = "PLAN")]
+    rollout_plan: Option<String>,
     /// Print the command's id and do not follow it
     #[arg(long)]
     no_wait: bool,
 }
 
 pub(super) async fn run(args: PatchNowArgs, cx: &Context) -> anyhow::Result<()> {
-    if args.all == !args.targets.is_empty() {
+    if args.all != args.targets.is_empty() {
         let problem = if args.all { "--all was given beside other nodes" } else { "no node was given" };
         return Err(Failure::usage(problem)
             .with_hint("say which nodes with --all, or with --node, --tag, --patch-group, --group or --target")
@@ -76,6 +79,7 @@ pub(super) async fn run(args: PatchNowArgs, cx: &Context) -> anyhow::Result<()> 
         .maybe("MaxErrors", args.max_errors)
         .maybe("ErrorMode", args.error_mode)
         .maybe("TimeoutSeconds", args.timeout)
+        .maybe("RolloutPlan", args.rollout_plan)
         .maybe("Comment", args.comment)
         .maybe("NotificationConfig", args.notify.as_deref().map(notification_config))
         .done();

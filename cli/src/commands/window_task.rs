@@ -73,6 +73,9 @@ pub struct AddArgs {
     /// Topic that changes are published to
     #[arg(long, value_name = "TOPIC")]
     notify: Option<String>,
+    /// Rollout plan that cuts it into waves, by its name
+    #[arg(long, value_name = "PLAN")]
+    rollout_plan: Option<String>,
     /// Name of the task
     #[arg(long)]
     name: Option<String>,
@@ -122,6 +125,7 @@ async fn add(args: AddArgs, cx: &Context) -> anyhow::Result<()> {
         .set("MaxConcurrency", args.max_concurrency)
         .set("MaxErrors", args.max_errors)
         .maybe("ErrorMode", args.error_mode)
+        .maybe("RolloutPlan", args.rollout_plan)
         .set("CutoffBehavior", if args.at_cutoff == Cutoff::Cancel { "CANCEL_TASK" } else { "CONTINUE_TASK" })
         .maybe("Name", args.name)
         .maybe("Description", args.description)

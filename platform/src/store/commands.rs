@@ -1,6 +1,7 @@
 //! Commands, and the rollout of each: the one row that is locked to change any of its invocations.
 
 use jiff::Timestamp;
+use patchwave_engine::rollout::waves::Waves;
 use patchwave_engine::rollout::{Phase, Rollout};
 use patchwave_schemas::baseline::BaselineSnapshot;
 use patchwave_schemas::command::RenderedDocument;
@@ -30,6 +31,8 @@ pub struct Command {
     pub task_execution_id: Option<TaskExecutionId>,
     /// The rollout with its counters.
     pub rollout: Rollout,
+    /// Its waves, if it is cut into some.
+    pub waves: Option<Waves>,
 }
 
 /// What releasing needs to know of a command, and its rollout. Stored as one value.
@@ -46,6 +49,9 @@ pub struct Plan {
     /// No invocation starts after this: the cutoff of a `CANCEL_TASK` task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_before: Option<Timestamp>,
+    /// The waves it is cut into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<Waves>,
     /// Where to tell of its progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<NotificationConfig>,
@@ -106,6 +112,7 @@ fn command_of(row: &AnyRow) -> Result<Command, Error> {
         window_execution_id: plan.window_execution_id,
         task_execution_id: plan.task_execution_id,
         rollout: plan.rollout,
+        waves: plan.waves,
     })
 }
 

@@ -1,5 +1,7 @@
 //! Invocations. Every method here presumes that the caller holds the rollout's row.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use patchwave_engine::invocation::{Ending, State};
 use patchwave_schemas::report::InvocationFinished;
@@ -366,6 +368,32 @@ impl Tx {
         .map_err(Error::doing("read invocation states"))?
         .iter()
         .map(|row| Ok((parsed(row, "command_id")?, parsed(row, "node_id")?, state_of(row)?, get(row, "attempts")?)))
+        .collect()
+    }
+
+    /// Of these nodes, those whose invocations were never released, with their position in the
+    /// rollout's order.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn pending_ordinals(
+        &mut self,
+        command: CommandId,
+        nodes: &[NodeId],
+    ) -> Result<BTreeMap<NodeId, i64>, Error> {
+        let rows: Vec<_> = nodes.iter().map(|node| serde_json::json!({ "id": node })).collect();
+        let source = self.dialect().rows("r", 2, &[("id", Column::Text)]);
+        sqlx::query(sql(format!(
+            "SELECT node_id, ordinal FROM invocations
+             WHERE command_id = $1 AND state = 'pending' AND node_id IN (SELECT r.id FROM {source})"
+        )))
+        .bind(command.to_string())
+        .bind(to_json(&rows))
+        .fetch_all(self.connection())
+        .await
+        .map_err(Error::doing("read pending invocations"))?
+        .iter()
+        .map(|row| Ok((parsed(row, "node_id")?, get(row, "ordinal")?)))
         .collect()
     }
 

@@ -44,6 +44,7 @@ pub mod patch_states;
 pub mod reads;
 pub mod refused_reports;
 pub mod resource_groups;
+pub mod rollout_plans;
 pub mod signing_keys;
 pub mod tags;
 pub mod timers;

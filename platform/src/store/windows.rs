@@ -143,6 +143,9 @@ pub struct WindowTask {
     /// Parameters of the command.
     #[serde(default)]
     pub run_command: RunCommandParameters,
+    /// Name of the rollout plan that cuts its command into waves (Patchwave's own).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout_plan: Option<String>,
     /// Kept and shown, not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_role_arn: Option<String>,

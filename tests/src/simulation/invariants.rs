@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, ensure};
 use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::invocation::{Ending, State};
+use patchwave_engine::rollout::waves::{Stage, Waves};
 use patchwave_engine::rollout::{Phase, Rollout};
 use patchwave_platform::store::commands::Plan;
 use patchwave_platform::store::timers::REFIRE_AFTER;
@@ -29,13 +30,32 @@ pub struct Invariants {
     over: BTreeSet<CommandId>,
     /// Invocations that can go on, as their node is connected, and do not: since when.
     idle_since: BTreeMap<(CommandId, NodeId, bool), Timestamp>,
+    /// What was seen of each rollout's gates.
+    gates: BTreeMap<CommandId, Gates>,
+    /// Commands whose next wave somebody has approved.
+    pub approved: BTreeSet<CommandId>,
     /// When every timer whose firing was lost with the broker has fired again.
     timers_repaired_at: Timestamp,
 }
 
+/// What was seen of a rollout's gates.
+#[derive(Debug)]
+struct Gates {
+    /// Waves that were passed.
+    passed: usize,
+    /// The wave after which an approval was awaited.
+    awaited: Option<usize>,
+    /// Whether one stopped the rollout.
+    stopped: bool,
+}
+
+/// No gate in the simulation waits for longer.
+const WAIT_MAX: SignedDuration = SignedDuration::from_secs(300);
+
 /// What is stored about one invocation.
 struct Row {
     node: NodeId,
+    ordinal: i64,
     state: State,
     attempts: i64,
     /// Its node's word decided.
@@ -104,6 +124,12 @@ impl Invariants {
         Ok(())
     }
 
+    /// How many waves were followed by another one.
+    #[must_use]
+    pub fn gates_passed(&self) -> usize {
+        self.gates.values().map(|gates| gates.passed).sum()
+    }
+
     /// Whoever waits now has waited for good reasons.
     pub fn forget_who_waits(&mut self) {
         self.idle_since.clear();
@@ -148,7 +174,7 @@ impl Invariants {
             let id: CommandId = row.get::<String, _>("command_id").parse()?;
             if all || !self.over.contains(&id) {
                 let plan: Plan = from_json("commands.rollout", &row.get::<String, _>("rollout"))?;
-                plans.push((id, plan.rollout, row.get::<Option<i64>, _>("finished_at").is_some()));
+                plans.push((id, plan, row.get::<Option<i64>, _>("finished_at").is_some()));
             }
         }
         if plans.is_empty() {
@@ -156,7 +182,7 @@ impl Invariants {
         }
         let only: Vec<_> = plans.iter().map(|(id, ..)| format!("'{id}'")).collect();
         let text = format!(
-            "SELECT command_id, node_id, state, attempts, (report IS NOT NULL AND late_report = 0) AS heard
+            "SELECT command_id, node_id, ordinal, state, attempts, (report IS NOT NULL AND late_report = 0) AS heard
              FROM invocations WHERE command_id IN ({})",
             only.join(", ")
         );
@@ -166,16 +192,67 @@ impl Invariants {
             let node = row.get::<String, _>("node_id").parse()?;
             let command = row.get::<String, _>("command_id").parse()?;
             let (attempts, heard) = (row.get("attempts"), row.get::<i64, _>("heard") != 0);
-            rows.entry(command).or_default().push(Row { node, state, attempts, heard });
+            let ordinal = row.get("ordinal");
+            rows.entry(command).or_default().push(Row { node, ordinal, state, attempts, heard });
         }
-        for (id, rollout, finished) in plans {
+        for (id, plan, finished) in plans {
+            let rollout = plan.rollout;
             let rows = rows.remove(&id).unwrap_or_default();
+            if let Some(waves) = &plan.waves {
+                self.check_waves(id, waves, &rollout, &rows, now)
+                    .with_context(|| format!("command {id}: {waves:?}"))?;
+            }
             ensure!(finished == rollout.is_finished(), "finished_at and phase of {id} differ");
             self.check_command(id, &rollout, &rows, deeds, now)
                 .with_context(|| format!("command {id}: {rollout:?}"))?;
             if finished {
                 self.over.insert(id);
             }
+        }
+        Ok(())
+    }
+
+    /// No node of a wave is released before the gates of all waves before it have passed; and what
+    /// they wait for ends in time.
+    fn check_waves(
+        &mut self,
+        id: CommandId,
+        waves: &Waves,
+        rollout: &Rollout,
+        rows: &[Row],
+        now: Timestamp,
+    ) -> anyhow::Result<()> {
+        for row in rows {
+            let wave = waves.wave_of(row.ordinal);
+            let (open, over) = (wave <= waves.current, wave < waves.current);
+            ensure!(open || row.attempts == 0, "{} is released and its wave is not open", row.node);
+            ensure!(
+                !over || matches!(row.state, State::Ended(_)),
+                "{} has not ended, and its wave is passed",
+                row.node
+            );
+        }
+        if !rollout.is_finished() {
+            ensure!(waves.held() == rollout.held, "{} are held by the waves", waves.held());
+        }
+        let known = self.gates.entry(id).or_insert(Gates { passed: 0, awaited: None, stopped: false });
+        ensure!(known.passed <= waves.current, "a gate was passed and is closed again");
+        if waves.current > known.passed {
+            ensure!(!known.stopped, "a gate stopped the rollout, and let it pass");
+            // A wait with an approval is passed by an approval alone, which the world has published.
+            ensure!(
+                !known.awaited.is_some_and(|wave| wave < waves.current) || self.approved.contains(&id),
+                "nobody approved"
+            );
+            known.passed = waves.current;
+        }
+        known.awaited = match waves.stage {
+            Stage::AwaitingApproval { .. } => Some(waves.current),
+            _ => None,
+        };
+        known.stopped |= waves.stopped().is_some();
+        if let Some(due) = waves.due_at().filter(|_| !rollout.is_finished()) {
+            ensure!(due.duration_since(now) <= WAIT_MAX, "it waits until {due}");
         }
         Ok(())
     }
@@ -191,7 +268,7 @@ impl Invariants {
         let (mut pending, mut in_flight, mut waiting, mut ready, mut ended, mut released) = (0, 0, 0, 0, 0, 0);
         // Nodes that may have failed: whatever is in flight, and whoever ran it and was not heard.
         let mut at_risk = 0;
-        for Row { node, state, attempts, heard } in rows {
+        for Row { node, state, attempts, heard, .. } in rows {
             released += usize::from(*attempts > 0);
             match *state {
                 State::Pending => pending += 1,
@@ -210,7 +287,8 @@ impl Invariants {
             let free = matches!(state, State::Pending | State::Waiting | State::Ready);
             ensure!(!(works && free), "{node} is at work and holds no slot: {state}");
         }
-        let counted = (rollout.pending, rollout.in_flight, rollout.waiting, rollout.ready, rollout.ended.ended());
+        let counted =
+            (rollout.held + rollout.pending, rollout.in_flight, rollout.waiting, rollout.ready, rollout.ended.ended());
         ensure!(counted == (pending, in_flight, waiting, ready, ended), "rows and counters differ");
         ensure!(rows.len() == rollout.targets as usize, "an invocation is missing");
         ensure!(in_flight <= rollout.concurrency, "{in_flight} are in flight");

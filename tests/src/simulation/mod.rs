@@ -32,6 +32,8 @@ pub struct Summary {
     pub faults: usize,
     /// Commands that nodes executed.
     pub executions: usize,
+    /// Waves that were followed by another one.
+    pub gates: usize,
     /// Commands whose rollout ended.
     pub commands: usize,
     /// Window executions, skipped ones included.

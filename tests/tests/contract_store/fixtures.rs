@@ -76,6 +76,8 @@ pub(crate) fn shell_request() -> CommandRequested {
         timeout_seconds: None,
         comment: None,
         notification_config: None,
+        rollout_plan: None,
+        waves: None,
     }
 }
 
@@ -85,6 +87,7 @@ pub(crate) fn new_command(command_id: CommandId, targets: u32, requested_at: Tim
     let plan = Plan {
         rollout: Rollout::plan(targets, Limit::Count(50), Limit::Count(0), ErrorMode::Ssm),
         cursor: 0,
+        waves: None,
         delivery_seconds: 3_600,
         execution_seconds: documents::execution_seconds(&document),
         start_before: None,

@@ -44,4 +44,5 @@ mod place;
 mod releases;
 mod timers;
 mod transactions;
+mod waves;
 mod windows;

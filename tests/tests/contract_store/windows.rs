@@ -68,6 +68,7 @@ pub(crate) fn task(id: &WindowId, cause: &str) -> WindowTask {
             parameters: BTreeMap::from([("commands".to_owned(), vec!["echo 'a'".to_owned()])]),
             ..Default::default()
         },
+        rollout_plan: None,
         service_role_arn: None,
         name: Some(cause.to_owned()),
         description: None,

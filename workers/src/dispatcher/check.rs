@@ -63,7 +63,10 @@ pub(super) async fn apply(tx: &mut Tx, command: CommandId, now: Timestamp) -> Re
             State::Cancelling => cancel_order(command, one),
             _ => run_order(command, &rollout.plan, one, false),
         }));
-        tx.set_timer(&timer, now + CHECK_EVERY).await?;
+        // A wait between two waves ends when it is due, and not up to a look later.
+        let due = rollout.plan.waves.as_ref().and_then(|waves| waves.due_at()).filter(|due| *due > now);
+        let next = now + CHECK_EVERY;
+        tx.set_timer(&timer, due.map_or(next, |due| due.min(next))).await?;
     }
     Ok(effects)
 }

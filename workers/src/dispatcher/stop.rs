@@ -1,10 +1,10 @@
 //! A rollout, or some nodes of it, are to be stopped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use patchwave_engine::invocation::{self, State, Step};
-use patchwave_engine::rollout::{Arrival, Cause, Event};
+use patchwave_engine::rollout::{Arrival, Cause, Event, Place};
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::commands::LockedRollout;
@@ -62,11 +62,20 @@ async fn stop_nodes(
     let mut shifts = Vec::new();
     let mut called_back = BTreeSet::new();
     let cut_off = tx.deregistered(nodes).await?;
+    // What is held back for a later wave is counted apart.
+    let (held, first_held) = match &rollout.plan.waves {
+        Some(waves) => (tx.pending_ordinals(command, nodes).await?, waves.first_held()),
+        None => (BTreeMap::new(), 0),
+    };
     for (_, node, state, _) in tx.invocation_states(&keys).await? {
         let event = if cut_off.contains(&node) { invocation::Event::CutOff } else { invocation::Event::Cancel };
         let Ok(Step::To(next)) = state.step(event) else { continue };
         if let (State::Ended(ending), Some(from)) = (next, state.place()) {
-            moves.add(from, Arrival::Ended(ending));
+            let ordinal = held.get(&node).filter(|ordinal| **ordinal >= first_held);
+            if let (Some(ordinal), Some(waves)) = (ordinal, &mut rollout.plan.waves) {
+                waves.leave(*ordinal);
+            }
+            moves.add(if ordinal.is_some() { Place::Held } else { from }, Arrival::Ended(ending));
         } else {
             called_back.insert(node.clone());
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
+use patchwave_engine::rollout::plan::PLAN_TAG;
 use patchwave_engine::rollout::{Phase, Status};
 use patchwave_engine::window_execution::{Effect, Ending, Event};
 use patchwave_platform::launch::{Launch, LaunchError, WindowLink, launch};
@@ -10,6 +11,7 @@ use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::outbox::OutboxMessage;
+use patchwave_platform::store::tags::Taggable;
 use patchwave_platform::store::windows::{CutoffBehavior, WindowTask};
 use patchwave_schemas::CommandId;
 use patchwave_schemas::event::{CancelCause, CommandRequested, RolloutCancelRequested, Target, Timer};
@@ -113,7 +115,12 @@ async fn start_task(
         target_sets: target_sets(execution, &task.task),
         start_before: (task.task.cutoff_behavior == CutoffBehavior::CancelTask).then_some(execution.cutoff_at),
     };
-    let request = request_of(&task.task);
+    let mut request = request_of(&task.task);
+    if request.rollout_plan.is_none() {
+        // Clients of AWS cannot name a plan in a task, but can tag its window.
+        request.rollout_plan =
+            tx.tags(Taggable::MaintenanceWindow, execution.window_id.as_str()).await?.remove(PLAN_TAG);
+    }
     match launch(tx, Launch { command_id, request: request.clone(), window: Some(link) }, now).await {
         Ok(launched) => {
             if !launched.repeated {
@@ -212,5 +219,7 @@ fn request_of(task: &WindowTask) -> CommandRequested {
         timeout_seconds: run.timeout_seconds,
         comment: run.comment.clone(),
         notification_config: run.notification_config.clone(),
+        rollout_plan: task.rollout_plan.clone(),
+        waves: None,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! One file for each message. A window execution's row is the lock for what happens to it.
 
+mod approval;
 mod command_requested;
 mod execution;
 mod rollout_finished;
@@ -15,7 +16,8 @@ use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Store;
 use patchwave_schemas::envelope::{DecodeError, Head};
 use patchwave_schemas::event::{
-    CommandRequested, RolloutFinished, Timer, TimerFired, WindowCancelRequested, WindowStartRequested, WindowStarted,
+    ApprovalSignalled, CommandRequested, RolloutFinished, Timer, TimerFired, WindowCancelRequested,
+    WindowStartRequested, WindowStarted,
 };
 use patchwave_schemas::patch_now::PatchRequested;
 use patchwave_schemas::topology::WorkQueue;
@@ -45,6 +47,8 @@ pub enum Input {
     RolloutFinished(RolloutFinished),
     /// A document is to be run now.
     CommandRequested(Box<CloudEvent<CommandRequested>>),
+    /// Somebody approves or rejects the next wave of a rollout.
+    Approval(CloudEvent<ApprovalSignalled>),
     /// Another system wants nodes to be patched.
     PatchRequested(Box<CloudEvent<PatchRequested>>),
 }
@@ -67,6 +71,7 @@ impl Handler for Resolver {
                 CloudEvent::from_bytes(body).map(|event| Input::CommandRequested(Box::new(event)))
             }
             PatchRequested::TYPE => CloudEvent::from_bytes(body).map(|event| Input::PatchRequested(Box::new(event))),
+            ApprovalSignalled::TYPE => CloudEvent::from_bytes(body).map(Input::Approval),
             TimerFired::TYPE => match CloudEvent::<TimerFired>::from_bytes(body)?.data.timer {
                 Timer::WindowCutoff { execution_id } => Ok(Input::Cutoff(execution_id)),
                 Timer::WindowEnd { execution_id } => Ok(Input::End(execution_id)),
@@ -104,6 +109,7 @@ async fn one(store: &Store, master_key: &MasterKey, input: &Input, now: Timestam
         Input::End(execution) => window_timer::end(store, master_key, *execution, now).await,
         Input::RolloutFinished(finished) => rollout_finished::apply(store, master_key, finished, now).await,
         Input::CommandRequested(event) => command_requested::apply(store, master_key, event, now).await,
+        Input::Approval(event) => approval::apply(store, master_key, event, now).await,
         Input::PatchRequested(event) => command_requested::patch(store, master_key, event, now).await,
     }
 }

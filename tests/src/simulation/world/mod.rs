@@ -194,8 +194,9 @@ impl World {
                 stored = false;
             }
             88..92 => self.request_command().await?,
-            92..95 => self.request_window()?,
-            95..97 => self.cancel().await?,
+            92..94 => self.request_window()?,
+            94..96 => self.cancel().await?,
+            96 => self.answer().await?,
             97 if self.rng.random_bool(0.3) => self.lose_the_broker(),
             _ => self.edit_window().await?,
         }
@@ -218,6 +219,7 @@ impl World {
 pub fn ensure_eventful(total: &Summary, seeds: usize) -> anyhow::Result<()> {
     ensure!(total.executions > seeds, "{} executions in {seeds} seeds", total.executions);
     ensure!(total.crashes > seeds, "{} crashes in {seeds} seeds", total.crashes);
+    ensure!(total.gates > seeds / 4, "{} gates passed in {seeds} seeds", total.gates);
     ensure!(total.faults > seeds, "{} faults in {seeds} seeds", total.faults);
     ensure!(total.window_executions > seeds, "{} window executions in {seeds} seeds", total.window_executions);
     Ok(())

@@ -1,13 +1,15 @@
 //! Users and other systems: windows, commands, cancellations.
 
 use anyhow::Context as _;
+use patchwave_engine::rollout::waves::Stage;
 use patchwave_platform::launch::{Launch, launch};
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, Window, WindowTarget, WindowTask};
 use patchwave_schemas::event::{
-    CancelCause, CommandRequested, ErrorMode, RolloutCancelRequested, Target, Timer, WindowCancelRequested,
-    WindowStartRequested,
+    ApprovalSignal, ApprovalSignalled, CancelCause, CommandRequested, ErrorMode, RolloutCancelRequested, Target, Timer,
+    WindowCancelRequested, WindowStartRequested,
 };
+use patchwave_schemas::waves::{GatePlan, RolloutPlan, WavePlan};
 use patchwave_schemas::{CommandId, WindowId, WindowTargetId, WindowTaskId};
 use rand::RngExt as _;
 
@@ -73,6 +75,7 @@ impl World {
                     timeout_seconds: request.timeout_seconds,
                     ..RunCommandParameters::default()
                 },
+                rollout_plan: None,
                 service_role_arn: None,
                 name: None,
                 description: None,
@@ -108,6 +111,7 @@ impl World {
 
     pub(super) fn request(&mut self) -> CommandRequested {
         let percent = self.rng.random_bool(0.3);
+        let waves = self.rng.random_bool(0.5);
         let (slots, errors) = if self.temper.tight { (3, 2) } else { (5, 4) };
         CommandRequested {
             document_name: "AWS-RunShellScript".to_owned(),
@@ -132,7 +136,58 @@ impl World {
             timeout_seconds: Some(self.rng.random_range(30..300)),
             comment: None,
             notification_config: None,
+            rollout_plan: None,
+            waves: waves.then(|| self.waves()),
         }
+    }
+
+    /// Two or three waves with bake times and gates, by size or by patch group.
+    fn waves(&mut self) -> RolloutPlan {
+        let by_tag = self.rng.random_bool(0.3);
+        let mut waves = Vec::new();
+        for number in 0..self.rng.random_range(1..=2) {
+            let gate = self.rng.random_bool(0.7).then(|| GatePlan {
+                min_success_percent: self.rng.random_bool(0.3).then_some(50),
+                max_failed: self.rng.random_bool(0.3).then_some(1),
+                approval_within_seconds: self.rng.random_bool(0.5).then(|| self.rng.random_range(60..300)),
+            });
+            waves.push(WavePlan {
+                size: (!by_tag).then(|| if number == 0 { "1".to_owned() } else { "40%".to_owned() }),
+                tag_values: if by_tag { vec![["canary", "production"][number].to_owned()] } else { Vec::new() },
+                bake_seconds: if self.rng.random_bool(0.5) { self.rng.random_range(0..200) } else { 0 },
+                gate,
+                ..WavePlan::default()
+            });
+        }
+        waves.push(WavePlan::default());
+        RolloutPlan { tag_key: by_tag.then(|| "Patch Group".to_owned()), waves }
+    }
+
+    /// Somebody answers a rollout that waits, or is about to.
+    pub(super) async fn answer(&mut self) -> anyhow::Result<()> {
+        let commands = self.context.store.commands(None, 50).await?;
+        let waiting: Vec<_> = commands
+            .into_iter()
+            .filter(|command| {
+                let stage = command.waves.as_ref().map(|waves| &waves.stage);
+                command.finished_at.is_none()
+                    && matches!(stage, Some(Stage::Baking { .. } | Stage::AwaitingApproval { .. }))
+            })
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let command_id = waiting[self.rng.random_range(0..waiting.len())].command_id;
+        let approves = self.rng.random_bool(0.8);
+        let signal = if approves { ApprovalSignal::Approve } else { ApprovalSignal::Reject };
+        if approves {
+            self.invariants.approved.insert(command_id);
+        }
+        let id = self.uuid();
+        self.say(|| format!("{signal:?} {command_id}"));
+        let data = ApprovalSignalled { execution_id: command_id.to_string(), signal, comment: None };
+        self.publish(&OutboxMessage::event(id, "/user", self.now, data));
+        Ok(())
     }
 
     pub(super) async fn request_command(&mut self) -> anyhow::Result<()> {
