@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -95,6 +96,7 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let agent_options = AgentOptions {
         stop_grace: std::time::Duration::from_secs(options.stop_grace_seconds),
         reboot_command: options.reboot_command(),
+        reboot_jitter: Duration::from_secs(options.reboot_jitter_seconds),
         reconnect_max: std::time::Duration::from_secs(options.reconnect_max_seconds),
         ask_for_keys,
         ..AgentOptions::default()

@@ -59,6 +59,10 @@ pub(crate) struct Options {
     /// Shell command that restarts the node after an installation that needs it; empty for never.
     #[arg(long, env = "PATCHWAVE_AGENT_REBOOT_COMMAND", default_value = "systemctl reboot", value_name = "COMMAND")]
     reboot_command: String,
+    /// Longest wait in seconds before the node restarts, so that not all nodes of a command do at once:
+    /// each waits its own part of it.
+    #[arg(long, env = "PATCHWAVE_AGENT_REBOOT_JITTER_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600), value_name = "SECONDS")]
+    pub(crate) reboot_jitter_seconds: u64,
     /// Seconds that running work has to end when the agent is stopped.
     #[arg(long, env = "PATCHWAVE_AGENT_STOP_GRACE_SECONDS", default_value_t = 30, value_name = "SECONDS")]
     pub(crate) stop_grace_seconds: u64,

@@ -9,6 +9,7 @@ use patchwave_schemas::NodeId;
 use serde::Deserialize;
 
 use super::driver::{Driver, JOURNAL_RETRY, chain};
+use super::pace;
 use super::work::{self, News};
 use crate::execute::{Control, run_document_now};
 use crate::journal::JournalError;
@@ -72,7 +73,12 @@ impl Driver {
                 }
                 Effect::Reboot(command) => {
                     let reboot = self.options.reboot_command.clone();
-                    self.reboots.spawn(work::reboot(index, command, reboot, self.tell.clone()));
+                    let node = &self.slots[index].facts.node_id;
+                    let wait = pace::reboot_wait(node, command, self.options.reboot_jitter);
+                    if !wait.is_zero() {
+                        tracing::info!(node.id = %node, command.id = %command, seconds = wait.as_secs(), "the restart waits");
+                    }
+                    self.reboots.spawn(work::reboot(index, command, (wait, reboot), self.tell.clone()));
                 }
                 Effect::Start(job) => {
                     let slot = &mut self.slots[index];

@@ -55,6 +55,8 @@ pub struct AgentOptions {
     pub reconnect_max: Duration,
     /// Shell command that restarts the node; see [`StepRunner::can_reboot`]. Default none.
     pub reboot_command: Option<String>,
+    /// Longest wait before a restart, different for each node and command. Default none.
+    pub reboot_jitter: Duration,
     /// Notified when a message names a key that is not known. Default: nobody is.
     pub ask_for_keys: Arc<Notify>,
 }
@@ -66,6 +68,7 @@ impl Default for AgentOptions {
             stop_grace: Duration::from_secs(30),
             reconnect_max: pace::RECONNECT_MAX,
             reboot_command: None,
+            reboot_jitter: Duration::ZERO,
             ask_for_keys: Arc::default(),
         }
     }

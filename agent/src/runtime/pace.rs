@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use patchwave_engine::targets::stable_order;
+use patchwave_schemas::{CommandId, NodeId};
 use rand::RngExt as _;
 
 /// First upper bound of the wait before connecting again.
@@ -84,9 +86,34 @@ impl Heartbeats {
     }
 }
 
+/// How long a node waits before it restarts for a command: its own part of `longest`, and the same
+/// whenever it is asked, so that an agent that dies meanwhile changes nothing about it.
+pub(super) fn reboot_wait(node: &NodeId, command: CommandId, longest: Duration) -> Duration {
+    let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(stable_order(node, &command.to_string()) % millis.saturating_add(1).max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn restarts_of_one_command_are_spread_and_bounded_and_repeatable() {
+        let longest = Duration::from_secs(60);
+        let command = CommandId::derived("a");
+        let waits: Vec<_> =
+            (0..1_000).map(|number| reboot_wait(&NodeId::from_bits(number), command, longest)).collect();
+        assert!(waits.iter().all(|wait| *wait <= longest));
+        for part in 0..6 {
+            let range = Duration::from_secs(10 * part)..Duration::from_secs(10 * (part + 1));
+            let count = waits.iter().filter(|wait| range.contains(wait)).count();
+            assert!((100..250).contains(&count), "{count} of 1000 in {range:?}");
+        }
+        let node = NodeId::from_bits(1);
+        assert_eq!(reboot_wait(&node, command, longest), waits[1]);
+        assert_ne!(reboot_wait(&node, CommandId::derived("b"), longest), waits[1]);
+        assert_eq!(reboot_wait(&node, command, Duration::ZERO), Duration::ZERO);
+    }
 
     #[test]
     fn waits_grow_within_their_bound_and_shrink_after_a_good_connection() {

@@ -52,13 +52,14 @@ pub(super) async fn execute(
     let _ = news.send((index, News::Ended(execution)));
 }
 
-/// Restarts the node. Returns only by telling why that failed.
+/// Restarts the node after a wait. Returns only by telling why that failed.
 pub(super) async fn reboot(
     index: usize,
     command: CommandId,
-    reboot_command: Option<String>,
+    (wait, reboot_command): (Duration, Option<String>),
     news: UnboundedSender<(usize, News)>,
 ) {
+    tokio::time::sleep(wait).await;
     let why = match &reboot_command {
         None => "the agent was given no command for it".to_owned(),
         Some(line) => match tokio::process::Command::new("sh").arg("-c").arg(line).status().await {
