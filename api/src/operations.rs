@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use crate::wire::{Error, Request};
 use crate::{
-    Api, access_keys, activations, approvals, audit_log, baseline_preview, baselines, commands, compliance, dead_letters, documents, executions, inventory, invocations, model, node_properties, nodes, notifications, patch_groups, patch_now, patch_states, patches, resource_groups, rollout_plans, settings, signing_keys, start, tags, targets, tasks, windows, without_effect,
+    Api, access_keys, activations, approvals, audit_log, baseline_preview, baselines, commands, compliance,
+    dead_letters, documents, executions, inventory, invocations, model, node_properties, nodes, notifications,
+    patch_groups, patch_now, patch_states, patches, resource_groups, rollout_plans, settings, signing_keys, start,
+    tags, targets, tasks, windows, without_effect,
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.

@@ -10,8 +10,6 @@ use patchwave_schemas::patch_now::PatchRequested;
 use crate::documents::{self, Parameters};
 use crate::limits::Limit;
 
-/// The document that runs when hooks are given.
-pub const WITH_HOOKS: &str = "AWS-RunPatchBaselineWithHooks";
 /// The value of a target `InstanceIds` that stands for every node, as SSM's Patch now writes it.
 pub const EVERY_NODE: &str = "*";
 
@@ -108,14 +106,11 @@ fn document(asked: &PatchRequested) -> Result<(&'static str, Parameters), PatchN
     let Some(first) = hooks.values().next().and_then(|values| values.first()) else {
         return Ok((documents::RUN_PATCH_BASELINE, hooks));
     };
-    let refuse = |allowed| Err(PatchNowError { field: "hook document", value: first.clone(), allowed });
     if asked.operation == PatchOperation::Scan {
-        return refuse("none with Operation Scan: hooks surround an installation");
+        let allowed = "none with Operation Scan: hooks surround an installation";
+        return Err(PatchNowError { field: "hook document", value: first.clone(), allowed });
     }
-    if documents::find(WITH_HOOKS).is_none() {
-        return refuse("none: AWS-RunPatchBaselineWithHooks is not among the documents of this version");
-    }
-    Ok((WITH_HOOKS, hooks))
+    Ok((documents::RUN_PATCH_BASELINE_WITH_HOOKS, hooks))
 }
 
 #[cfg(test)]
@@ -172,22 +167,18 @@ mod tests {
         assert_eq!(command(&request).expect_err("both").field, "AllNodes");
     }
 
-    /// Until the document with hooks exists, hooks are refused by name; from then on they are its
-    /// parameters.
     #[test]
     fn hooks_go_to_the_document_that_runs_them() {
         let hook = Some("before-patching".to_owned());
         let request = PatchRequested { pre_install_hook_doc_name: hook.clone(), ..asked(PatchOperation::Install) };
-        match (documents::find(WITH_HOOKS), command(&request)) {
-            (None, Err(error)) => assert_eq!(error.value, "before-patching"),
-            (Some(_), Ok(command)) => {
-                assert_eq!(command.document_name, WITH_HOOKS);
-                assert_eq!(command.parameters["PreInstallHookDocName"], ["before-patching"]);
-                documents::render(WITH_HOOKS, None, &command.parameters).expect("the document takes its hooks");
-            }
-            (document, result) => panic!("{:?} and {result:?}", document.is_some()),
+        let command = command(&request).expect("a valid request");
+        assert_eq!(command.document_name, documents::RUN_PATCH_BASELINE_WITH_HOOKS);
+        assert_eq!(command.parameters["PreInstallHookDocName"], ["before-patching"]);
+        let document = documents::find(&command.document_name).expect("built in");
+        for name in command.parameters.keys() {
+            assert!(document.parameters.iter().any(|known| known.name == name), "{name} is none of its parameters");
         }
         let scan = PatchRequested { on_exit_hook_doc_name: hook, ..asked(PatchOperation::Scan) };
-        assert!(command(&scan).is_err(), "a scan has no hooks");
+        assert!(super::command(&scan).is_err(), "a scan has no hooks");
     }
 }
