@@ -220,9 +220,10 @@ impl Waves {
 
     /// Opens the next wave of which something is left.
     fn open_next(&mut self, tally: &Tally) -> Effect {
-        let rest = self.waves.iter_mut().enumerate().skip(self.current + 1);
-        let found = rest.filter(|(_, wave)| wave.held > 0).map(|(index, wave)| (index, std::mem::take(&mut wave.held)));
-        let (index, count) = found.into_iter().next().unwrap_or((self.waves.len() - 1, 0));
+        let last = self.waves.len() - 1;
+        let mut rest = self.waves.iter_mut().enumerate().skip(self.current + 1);
+        let next = rest.find(|(_, wave)| wave.held > 0);
+        let (index, count) = next.map_or((last, 0), |(index, wave)| (index, std::mem::take(&mut wave.held)));
         self.current = index;
         self.before = *tally;
         self.stage = Stage::Open;

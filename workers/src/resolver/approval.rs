@@ -17,6 +17,9 @@ use crate::audit::{self, Actor, Deed};
 use crate::effects::Effects;
 use crate::waves;
 
+/// Characters of whoever answered that a reason repeats.
+const NAME_CHARS_MAX: usize = 100;
+
 /// Takes the answer if the rollout waits for one. One that comes too late, too early or twice changes
 /// nothing and is no error: events are delivered in any order.
 pub(super) async fn apply(
@@ -38,7 +41,7 @@ pub(super) async fn apply(
     let answer = WaveEvent::Answer {
         id: event.id.to_string(),
         approve: event.data.signal == ApprovalSignal::Approve,
-        by: event.source.clone(),
+        by: event.source.chars().take(NAME_CHARS_MAX).collect(),
         tally: rollout.plan.rollout.ended,
     };
     let mut outbox = Vec::new();
