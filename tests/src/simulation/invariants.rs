@@ -242,7 +242,7 @@ impl Invariants {
             ensure!(!known.stopped, "a gate stopped the rollout, and let it pass");
             // A wait with an approval is passed by an approval alone, which the world has published.
             ensure!(
-                !known.awaited.is_some_and(|wave| wave < waves.current) || self.approved.contains(&id),
+                known.awaited.is_none_or(|wave| wave >= waves.current) || self.approved.contains(&id),
                 "nobody approved"
             );
             known.passed = waves.current;
