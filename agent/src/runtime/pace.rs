@@ -106,7 +106,7 @@ mod tests {
         assert!(waits.iter().all(|wait| *wait <= longest));
         for part in 0..6 {
             let range = Duration::from_secs(10 * part)..Duration::from_secs(10 * (part + 1));
-            let count = waits.iter().filter(|wait| range.contains(wait)).count();
+            let count = waits.iter().filter(|wait| range.contains(*wait)).count();
             assert!((100..250).contains(&count), "{count} of 1000 in {range:?}");
         }
         let node = NodeId::from_bits(1);
