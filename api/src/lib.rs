@@ -36,6 +36,7 @@ mod compliance;
 mod dead_letters;
 mod documents;
 mod executions;
+mod explain;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

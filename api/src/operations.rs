@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::wire::{Error, Request};
 use crate::{
     Api, access_keys, activations, approvals, audit_log, baseline_preview, baselines, commands, compliance,
-    dead_letters, documents, executions, inventory, invocations, model, node_properties, nodes, notifications,
+    dead_letters, documents, executions, explain, inventory, invocations, model, node_properties, nodes, notifications,
     patch_groups, patch_now, patch_states, patches, resource_groups, rollout_plans, settings, signing_keys, start,
     tags, targets, tasks, windows, without_effect,
 };
@@ -172,6 +172,7 @@ register! {
         "StartMaintenanceWindow": Change => start::handle,
         "PatchNow": NodeChange => patch_now::handle,
         "GetRollout": FleetRead => commands::rollout,
+        "ExplainPatch": NodeRead => explain::handle,
 
         "SignalApproval": Change => approvals::signal,
         "CreateRolloutPlan": Change => rollout_plans::create,

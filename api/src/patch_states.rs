@@ -100,6 +100,8 @@ pub(crate) async fn patches(api: &Api, request: &Request) -> Result<Value, Error
                 "State": patch.state,
                 // The epoch stands for "not installed, or not known" (SSM).
                 "InstalledTime": epoch(patch.installed_at.unwrap_or(jiff::Timestamp::UNIX_EPOCH)),
+                // SSM: one text, comma-separated, of what is missing.
+                "CVEIds": Some(patch.cve_ids.join(",")).filter(|ids| !ids.is_empty()),
                 "Reason": Some(&patch.reason).filter(|reason| !reason.is_empty()),
             }))
         })

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    access_key, activation, audit, baseline, command, compliance, dead_letters, document, execution, group, health,
+    access_key, activation, audit, baseline, command, compliance, dead_letters, document, execution, explain, group, health,
     inventory, listen, node, notification, patch_group, patch_now, rollout_plan, schedule, server, signing_key, watch,
     window,
 };
@@ -140,6 +140,9 @@ pub enum Command {
     /// Managed nodes, their tags and patches
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Why something is as it is: a patch on a node
+    #[command(subcommand)]
+    Explain(explain::ExplainCommand),
     /// Compliance of the fleet, by patch group
     Compliance(compliance::ComplianceArgs),
     /// Activations: which machines may become nodes

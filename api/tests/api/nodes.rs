@@ -1,7 +1,8 @@
 //! Nodes, their tags, and their patches.
 
 use jiff::Timestamp;
-use patchwave_schemas::baseline::{ComplianceLevel, PatchRecord, PatchState};
+use patchwave_platform::store::baselines::predefined_id;
+use patchwave_schemas::baseline::{ComplianceLevel, PatchRecord, PatchState, ReleaseDateSource};
 use patchwave_schemas::command::PatchOperation;
 use patchwave_schemas::report::NodeScanned;
 use patchwave_schemas::{BaselineId, CommandId};
@@ -230,4 +231,38 @@ async fn patches_of_a_node_are_listed_by_page_and_filter() {
     api.refused("DescribeInstancePatches", unknown, "InvalidFilter").await;
     let silent = api.ok("DescribeInstancePatches", json!({ "InstanceId": "mi-00000000000000002" })).await;
     assert_eq!(silent["Patches"], json!([]));
+}
+
+#[tokio::test]
+async fn a_patch_is_explained_with_its_reason_its_dates_and_its_baseline() {
+    let api = Harness::new().await;
+    let explain = |node: &str, patch: &str| json!({ "InstanceId": node, "Patch": patch });
+    let stranger = "mi-0000000000000ffff";
+    let unknown = api.refused("Patchwave.ExplainPatch", explain(stranger, "bash"), "InvalidInstanceId").await;
+    assert!(unknown.contains(stranger), "{unknown}");
+    let nodes = api.nodes(1..2, &[("Patch Group", "web")]).await;
+    let node = nodes[0].as_str();
+    let never = api.ok("Patchwave.ExplainPatch", explain(node, "bash")).await;
+    assert_eq!((&never["NeverScanned"], &never["PatchCount"]), (&json!(true), &json!(0)));
+
+    let mut scan = report(node, "2026-03-02T00:00:00Z", &[PatchState::Missing, PatchState::Installed]);
+    scan.baseline_id = predefined_id("AWS-DebianDefaultPatchBaseline");
+    let missing = &mut scan.patches[0];
+    missing.reason = "approved by rule 1: released 2026-02-01, 7 days passed".to_owned();
+    missing.cve_ids = vec!["CVE-2026-1".to_owned()];
+    missing.released_at = Some("2026-02-01T00:00:00Z".parse().expect("an instant"));
+    missing.released_by = Some(ReleaseDateSource::Advisory);
+    store(&api, &[scan]).await;
+    for name in ["package-00", "package-00.amd64", "package-00.amd64:1.0", "PACKAGE-00*", "CVE-2026-1"] {
+        let explained = api.ok("Patchwave.ExplainPatch", explain(node, name)).await;
+        assert_eq!(explained["PatchCount"], 1, "{name}");
+        let patch = &explained["Patches"][0];
+        assert_eq!((&patch["State"], &patch["ReleasedBy"]), (&json!("Missing"), &json!("Advisory")));
+        assert_eq!(patch["Reason"], "approved by rule 1: released 2026-02-01, 7 days passed");
+        assert_eq!(explained["JudgedBy"]["Name"], "AWS-DebianDefaultPatchBaseline");
+    }
+    let every = api.ok("Patchwave.ExplainPatch", explain(node, "*")).await;
+    assert_eq!(every["PatchCount"], 2);
+    let none = api.ok("Patchwave.ExplainPatch", explain(node, "package")).await;
+    assert_eq!((&none["PatchCount"], &none["NeverScanned"]), (&json!(0), &json!(false)));
 }

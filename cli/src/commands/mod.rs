@@ -22,6 +22,7 @@ pub mod compliance;
 pub mod dead_letters;
 pub mod document;
 pub mod execution;
+pub mod explain;
 pub mod group;
 pub mod health;
 pub mod inventory;
@@ -100,6 +101,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::PatchGroup(command) => patch_group::run(command, &cx).await,
         Command::Command(command) => command::run(command, &cx).await,
         Command::Node(command) => node::run(command, &cx).await,
+        Command::Explain(command) => explain::run(command, &cx).await,
         Command::Compliance(args) => compliance::run(args, &cx).await,
         Command::Activation(command) => activation::run(command, &cx).await,
         Command::SigningKey(command) => signing_key::run(command, &cx).await,
