@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    access_key, activation, audit, baseline, command, compliance, dead_letters, document, execution, explain, group, health,
-    inventory, listen, node, notification, patch_group, patch_now, rollout_plan, schedule, server, signing_key, watch,
-    window,
+    access_key, activation, audit, baseline, command, compliance, dead_letters, document, execution, explain, group,
+    health, inventory, listen, node, notification, patch_group, patch_now, rollout_plan, schedule, server, signing_key,
+    watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;

@@ -105,6 +105,14 @@ pub enum AvailableSecurityUpdatesCompliance {
     NonCompliant,
 }
 
+impl AvailableSecurityUpdatesCompliance {
+    /// For serde: what says nothing is not written, so that older agents see what they know.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The rules of a baseline, as SSM's CreatePatchBaseline takes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
@@ -153,7 +161,7 @@ pub struct BaselineSnapshot {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<PatchSource>,
     /// How security updates count that exist and are not approved yet (Windows).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "AvailableSecurityUpdatesCompliance::is_default")]
     pub available_security_updates: AvailableSecurityUpdatesCompliance,
 }
 

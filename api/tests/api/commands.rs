@@ -276,7 +276,7 @@ async fn built_in_documents_are_listed_and_described() {
     let api = Harness::new().await;
     let pages = api.pages("ListDocuments", json!({}), 1, "DocumentIdentifiers").await;
     let names: Vec<String> = pages.concat().iter().map(|one| id(one, "Name")).collect();
-    assert_eq!(names, ["AWS-RunPatchBaseline", "AWS-RunShellScript"]);
+    assert_eq!(names, ["AWS-Noop", "AWS-RunPatchBaseline", "AWS-RunPatchBaselineWithHooks", "AWS-RunShellScript"]);
     let name = json!({ "Name": "arn:aws:ssm:local::document/AWS-RunPatchBaseline" });
     let document = api.ok("DescribeDocument", name).await["Document"].clone();
     assert_eq!(document["Parameters"][0]["Name"], "Operation");

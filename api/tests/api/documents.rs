@@ -46,9 +46,15 @@ async fn document_is_described_read_and_listed_as_it_was_created() {
     assert!(id(&yaml, "Content").contains("schemaVersion: "), "{yaml}");
 
     for (filters, expected) in [
-        (json!([]), vec!["AWS-RunPatchBaseline", "AWS-RunShellScript", "greet"]),
+        (
+            json!([]),
+            vec!["AWS-Noop", "AWS-RunPatchBaseline", "AWS-RunPatchBaselineWithHooks", "AWS-RunShellScript", "greet"],
+        ),
         (json!([{ "Key": "Owner", "Values": ["Self"] }]), vec!["greet"]),
-        (json!([{ "Key": "Owner", "Values": ["Amazon"] }]), vec!["AWS-RunPatchBaseline", "AWS-RunShellScript"]),
+        (
+            json!([{ "Key": "Owner", "Values": ["Amazon"] }]),
+            vec!["AWS-Noop", "AWS-RunPatchBaseline", "AWS-RunPatchBaselineWithHooks", "AWS-RunShellScript"],
+        ),
         (json!([{ "Key": "tag:team", "Values": ["web"] }]), vec!["greet"]),
         (json!([{ "Key": "Name", "Values": ["gre", "AWS-RunS"] }]), vec!["AWS-RunShellScript", "greet"]),
     ] {
@@ -61,7 +67,18 @@ async fn document_is_described_read_and_listed_as_it_was_created() {
     for size in [1, 2, 3] {
         let pages = api.pages("ListDocuments", json!({}), size, "DocumentIdentifiers").await;
         let names: Vec<String> = pages.concat().iter().map(|one| id(one, "Name")).collect();
-        assert_eq!(names, ["AWS-RunPatchBaseline", "AWS-RunShellScript", "a-letter", "greet"], "pages of {size}");
+        assert_eq!(
+            names,
+            [
+                "AWS-Noop",
+                "AWS-RunPatchBaseline",
+                "AWS-RunPatchBaselineWithHooks",
+                "AWS-RunShellScript",
+                "a-letter",
+                "greet"
+            ],
+            "pages of {size}"
+        );
     }
     let tags = json!({ "ResourceType": "Document", "ResourceId": "greet" });
     assert_eq!(api.ok("ListTagsForResource", tags).await["TagList"][0]["Value"], "web");

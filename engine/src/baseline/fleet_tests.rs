@@ -1,3 +1,5 @@
+//! Tables and properties of a fleet's evaluation: the same as judging each node by itself.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

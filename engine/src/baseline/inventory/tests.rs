@@ -1,3 +1,5 @@
+//! What is packed comes back whole, and what was damaged is refused.
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
