@@ -24,17 +24,19 @@ pub(super) async fn run(command: ExplainCommand, cx: &Context) -> anyhow::Result
     let answer = cx.client.patchwave("ExplainPatch", &json!({ "InstanceId": node, "Patch": patch })).await?;
     if elements(&answer, "Patches").next().is_none() {
         let why = if answer["NeverScanned"] == true {
-            format!(
-                "node {node} has never been scanned: `patchwave command run --document AWS-RunPatchBaseline` does it"
-            )
+            format!("node {node} has never been scanned: `patchwave patch-now --node {node}` does it")
         } else {
-            format!(
-                "`{patch}` is none of the patches that the last scan of {node} saw; a pattern such as `*{patch}*` finds more"
-            )
+            nothing_found(&node, &patch)
         };
         return Err(Failure::failed(why).into());
     }
     Ok(cx.output.either(&answer, || text(&answer))?)
+}
+
+/// A pattern is proposed to who gave none.
+fn nothing_found(node: &str, patch: &str) -> String {
+    let nothing = format!("`{patch}` is none of the patches that the last scan of {node} saw");
+    if patch.contains('*') { nothing } else { format!("{nothing}; a pattern such as `*{patch}*` finds more") }
 }
 
 /// The explanation as sentences.
@@ -92,7 +94,13 @@ fn day(epoch: f64) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::text;
+    use super::{nothing_found, text};
+
+    #[test]
+    fn a_pattern_is_proposed_to_who_gave_none() {
+        assert!(nothing_found("mi-1", "ssl").ends_with("`*ssl*` finds more"));
+        assert!(nothing_found("mi-1", "*ssl*").ends_with("of mi-1 saw"));
+    }
 
     #[test]
     fn explanation_says_why_since_when_and_by_which_baseline() {
