@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use patchwave_engine::baseline::validate;
-use patchwave_platform::store::baselines::{Baseline, os_name};
+use patchwave_platform::store::baselines::{Baseline, first_version, os_name};
 use patchwave_platform::store::tags::Taggable;
 use patchwave_schemas::BaselineId;
 use patchwave_schemas::baseline::{
@@ -84,6 +84,7 @@ pub(crate) async fn create(api: &Api, request: &Request) -> Result<Value, Error>
     let tags = checked_tags(&input.tags)?;
     let baseline = Baseline {
         baseline_id: BaselineId::random(),
+        baseline_version: first_version(),
         name: required("name", input.name)?,
         description: input.description,
         rules,
@@ -125,6 +126,7 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
     let mut baseline = tx.lock_baseline(&id).await?.ok_or_else(|| missing(&id))?;
     refuse_predefined(&baseline, "changed")?;
     baseline.modified_date = Timestamp::now();
+    let before = baseline.rules.clone();
     if input.replace {
         baseline.rules = patched(no_rules(baseline.rules.operating_system), &mut input);
         baseline.name = required("name", input.name)?;
@@ -141,6 +143,11 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
             .or(baseline.available_security_updates_compliance_status);
     }
     check(&baseline)?;
+    // What else there is to change says nothing about where a node stands.
+    if baseline.rules != before {
+        baseline.baseline_version = baseline.baseline_version.saturating_add(1);
+        tx.recheck_nodes_of(&id, baseline.modified_date).await?;
+    }
     tx.put_baseline(&baseline).await?;
     tx.commit().await?;
     Ok(present(view(&baseline)))
@@ -203,7 +210,7 @@ pub(crate) async fn register_default(api: &Api, request: &Request) -> Result<Val
     let id = baseline_id("baselineId", input.baseline_id.as_deref())?;
     let mut tx = api.store.begin().await?;
     let baseline = tx.lock_baseline(&id).await?.ok_or_else(|| missing(&id))?;
-    tx.set_default_baseline(baseline.rules.operating_system, &id).await?;
+    tx.set_default_baseline(baseline.rules.operating_system, &id, Timestamp::now()).await?;
     tx.commit().await?;
     Ok(json!({ "BaselineId": id }))
 }
@@ -270,6 +277,7 @@ fn view(baseline: &Baseline) -> Value {
     let mut view = json!(baseline.rules);
     for (member, value) in [
         ("BaselineId", json!(baseline.baseline_id)),
+        ("BaselineVersion", json!(baseline.baseline_version)),
         ("Name", json!(baseline.name)),
         ("Description", json!(baseline.description)),
         ("Sources", json!(baseline.sources)),

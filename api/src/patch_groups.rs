@@ -58,7 +58,7 @@ pub(crate) async fn deregister(api: &Api, request: &Request) -> Result<Value, Er
     let id = baseline_id("baselineId", input.baseline_id.as_deref())?;
     let patch_group = input.patch_group()?;
     let mut tx = api.store.begin().await?;
-    tx.deregister_patch_group(patch_group, &id).await?;
+    tx.deregister_patch_group(patch_group, &id, Timestamp::now()).await?;
     tx.commit().await?;
     Ok(json!({ "BaselineId": id, "PatchGroup": patch_group }))
 }

@@ -156,6 +156,8 @@ fn view(state: &NodePatchState) -> Value {
         ("InstanceId", json!(state.node_id)),
         ("PatchGroup", json!(state.patch_group)),
         ("BaselineId", json!(state.baseline_id)),
+        ("BaselineVersion", json!(Some(state.baseline_version).filter(|version| *version > 0))),
+        ("RecomputedTime", state.recomputed_at.map_or(Value::Null, epoch)),
         ("SnapshotId", json!(state.snapshot_id)),
         ("UnreportedNotApplicableCount", json!(0)),
         ("OperationStartTime", epoch(state.started_at)),

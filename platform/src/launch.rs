@@ -511,6 +511,7 @@ impl Baselines {
                 let snapshot = BaselineSnapshot {
                     snapshot_id: snapshot_id.to_owned(),
                     baseline_id: baseline.baseline_id,
+                    baseline_version: baseline.baseline_version,
                     name: baseline.name,
                     patch_group,
                     rules: baseline.rules,

@@ -10,6 +10,7 @@ pub mod cut_off;
 pub mod launch;
 pub mod outbox;
 pub mod proofs;
+pub mod recompute;
 pub mod registration;
 pub mod secrets;
 pub mod signing;

@@ -19,13 +19,16 @@ use patchwave_platform::topics::Topics;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use sweep::{Sweeps, sweep};
+pub use sweep::{Sweeps, sweep, tidy};
 pub use timers::{fire_due, tick};
 
 /// Longest sleep: how late a timer may be noticed that was set for sooner than the one slept for.
 const SLEEP_LONGEST: Duration = Duration::from_millis(500);
 /// Time between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Time between two looks for what may be forgotten. It is days old: how many, nobody waits for.
+const TIDY_EVERY: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 /// What the scheduler needs.
 #[derive(Clone)]
@@ -81,7 +84,15 @@ async fn round(context: &Context) -> Result<Duration, patchwave_platform::store:
 }
 
 async fn sweep_until(context: Context, shutdown: CancellationToken) {
+    // Not at the start, when there is other work to catch up on.
+    let mut tidied_at = Timestamp::now();
     while !shutdown.is_cancelled() {
+        if Timestamp::now().duration_since(tidied_at) > TIDY_EVERY {
+            tidied_at = Timestamp::now();
+            if let Err(error) = tidy(&context, tidied_at).await {
+                warn!(error = %error_chain(&error), "what is old is forgotten later");
+            }
+        }
         match sweep(&context, Timestamp::now()).await {
             // There may be more: go on at once.
             Ok(Sweeps { more: true }) => continue,

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use patchwave_platform::store::to_json;
-use patchwave_platform::{cut_off, outbox};
+use patchwave_platform::{cut_off, outbox, recompute};
 
 use crate::Context;
 
@@ -21,8 +21,8 @@ pub struct Sweeps {
     pub more: bool,
 }
 
-/// Publishes what others left behind, disconnects the nodes that were cut off, and forgets patches that
-/// are no news any more.
+/// Publishes what others left behind, disconnects the nodes that were cut off, judges again whose answer
+/// may have changed, and forgets patches that are no news any more.
 ///
 /// # Errors
 /// The store's, the bus's or the topic server's; everything stays stored.
@@ -31,6 +31,17 @@ pub async fn sweep(context: &Context, now: Timestamp) -> Result<Sweeps, Box<dyn 
     let (published, disconnected) =
         tokio::join!(publish(context, now), cut_off::sweep(&context.store, context.bus.as_ref(), now));
     Ok(Sweeps { more: published? | (disconnected? == cut_off::SWEEP_MAX as usize) })
+}
+
+/// Forgets inventories that no node has any more, and what baselines made of nodes long ago.
+///
+/// # Errors
+/// The store's; what is left is left to the next time.
+pub async fn tidy(context: &Context, now: Timestamp) -> Result<(), patchwave_platform::store::Error> {
+    context.store.forget_inventories(now).await?;
+    let mut tx = context.store.begin().await?;
+    tx.forget_baseline_states(now).await?;
+    tx.commit().await
 }
 
 /// Returns whether there may be more.
@@ -58,7 +69,9 @@ async fn publish(context: &Context, now: Timestamp) -> Result<bool, Box<dyn std:
         forgotten = tx.forget_patches(now, PATCHES).await?;
         tx.commit().await?;
     }
+    let recomputed = recompute::sweep(&context.store, now).await?;
     Ok(messages == outbox::SWEEP_MAX as usize
+        || recomputed == recompute::SWEEP_MAX as usize
         || news.len() == NOTIFICATIONS as usize
         || forgotten == u64::from(PATCHES))
 }

@@ -149,6 +149,10 @@ pub struct BaselineSnapshot {
     pub snapshot_id: String,
     /// The baseline the rules were taken from.
     pub baseline_id: BaselineId,
+    /// Which version of it, from 1; 0 when the rules are nobody's version, as those of a command's
+    /// own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub baseline_version: u32,
     /// Its name, for reports.
     pub name: String,
     /// The node's patch group, empty when it has none.
@@ -172,6 +176,7 @@ impl BaselineSnapshot {
         Self {
             snapshot_id: snapshot_id.to_owned(),
             baseline_id,
+            baseline_version: 0,
             name: name.to_owned(),
             patch_group: String::new(),
             rules,
@@ -179,6 +184,11 @@ impl BaselineSnapshot {
             available_security_updates: AvailableSecurityUpdatesCompliance::default(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// SSM's patch states.

@@ -184,6 +184,9 @@ pub struct NodeScanned {
     pub command_id: CommandId,
     /// Which baseline judged.
     pub baseline_id: BaselineId,
+    /// Which version of it, as the command said; 0 when it said nothing.
+    #[serde(default, skip_serializing_if = "crate::baseline::is_zero")]
+    pub baseline_version: u32,
     /// SSM's `SnapshotId`.
     pub snapshot_id: String,
     /// The node's patch group, empty when it has none.
@@ -210,6 +213,9 @@ pub struct NodeScanned {
     /// other side still has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<String>,
+    /// When the next waiting period ends: the answer may then be another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_change: Option<Timestamp>,
 }
 
 impl Message for NodeScanned {

@@ -124,6 +124,7 @@ fn judged(
         node_id: runner.node_id().clone(),
         command_id: context.invocation.command_id,
         baseline_id: request.baseline.baseline_id.clone(),
+        baseline_version: request.baseline.baseline_version,
         snapshot_id: request.baseline.snapshot_id.clone(),
         patch_group: request.baseline.patch_group.clone(),
         operation: request.operation,
@@ -133,6 +134,7 @@ fn judged(
         not_applicable_count: scan.evaluation.not_applicable_count,
         patches: scan.patches,
         inventory: scan.inventory.as_ref().and_then(packed),
+        next_change: scan.evaluation.next_change(),
     };
     Patched { end, scan: Some(report), reboot_required: scan.reboot_required, found }
 }

@@ -41,6 +41,8 @@ pub(crate) fn report(node: &str, at: &str, states: &[PatchState]) -> NodeScanned
             .collect(),
         not_applicable_count: 3,
         inventory: None,
+        next_change: None,
+        baseline_version: 0,
     }
 }
 

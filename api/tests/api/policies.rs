@@ -69,6 +69,8 @@ async fn fleet() -> Fleet {
         }],
         not_applicable_count: 0,
         inventory: None,
+        next_change: None,
+        baseline_version: 0,
     };
     let mut tx = api.store.begin().await.expect("a transaction");
     tx.put_patch_reports(std::slice::from_ref(&report)).await.expect("stored");

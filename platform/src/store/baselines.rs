@@ -20,6 +20,9 @@ use super::{Error, Store, Tx, from_json, get, millis, parsed, sql, to_json};
 pub struct Baseline {
     /// Its id.
     pub baseline_id: BaselineId,
+    /// Counts the changes of what it approves, from 1.
+    #[serde(default = "first_version")]
+    pub baseline_version: u32,
     /// Not unique, but for the predefined ones.
     pub name: String,
     /// For people.
@@ -58,6 +61,12 @@ pub fn os_name(os: OperatingSystem) -> String {
     }
 }
 
+/// The version of a baseline that was never changed.
+#[must_use]
+pub const fn first_version() -> u32 {
+    1
+}
+
 impl Store {
     /// Adds the predefined baselines, brings their rules up to date, and makes SSM's choice the
     /// default of each operating system that has no default yet. Harmless to repeat.
@@ -69,6 +78,7 @@ impl Store {
         for (name, rules) in all_predefined() {
             let baseline = Baseline {
                 baseline_id: predefined_id(name),
+                baseline_version: first_version(),
                 name: name.to_owned(),
                 description: Some(format!(
                     "Default Patch Baseline for {} Provided by AWS.",
@@ -85,7 +95,10 @@ impl Store {
                 if stored.rules == baseline.rules {
                     continue;
                 }
-                tx.put_baseline(&Baseline { created_date: stored.created_date, ..baseline }).await?;
+                let baseline_version = stored.baseline_version.saturating_add(1);
+                let changed = Baseline { created_date: stored.created_date, baseline_version, ..baseline };
+                tx.put_baseline(&changed).await?;
+                tx.recheck_nodes_of(&changed.baseline_id, now).await?;
                 continue;
             }
             tx.put_baseline(&baseline).await?;
@@ -222,11 +235,16 @@ impl Tx {
         resolve_baseline(self.connection(), patch_group, os).await
     }
 
-    /// Makes a baseline the default of an operating system.
+    /// Makes a baseline the default of an operating system, and has the nodes judged again that go by it.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn set_default_baseline(&mut self, os: OperatingSystem, id: &BaselineId) -> Result<(), Error> {
+    pub async fn set_default_baseline(
+        &mut self,
+        os: OperatingSystem,
+        id: &BaselineId,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         sqlx::query(
             "INSERT INTO default_baselines (operating_system, baseline_id) VALUES ($1, $2)
              ON CONFLICT (operating_system) DO UPDATE SET baseline_id = excluded.baseline_id",
@@ -235,8 +253,8 @@ impl Tx {
         .bind(id.as_str())
         .execute(self.connection())
         .await
-        .map(|_| ())
-        .map_err(Error::doing("store a default baseline"))
+        .map_err(Error::doing("store a default baseline"))?;
+        self.recheck_nodes_in(None, os, now).await
     }
 
     /// Whether a baseline is the default of its operating system.

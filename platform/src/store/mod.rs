@@ -23,6 +23,7 @@ mod window_schedule;
 pub mod access_keys;
 pub mod activations;
 pub mod audit;
+pub mod baseline_states;
 pub mod baselines;
 pub mod client_tokens;
 pub mod commands;

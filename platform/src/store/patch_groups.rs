@@ -42,8 +42,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Registers a baseline for a patch group, unless another one is for that operating system.
-    /// Returns the baseline that is registered now.
+    /// Registers a baseline for a patch group, unless another one is for that operating system, and has
+    /// the group's nodes judged again. Returns the baseline that is registered now.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Corrupt`].
@@ -52,7 +52,7 @@ impl Tx {
         mapping: &PatchGroupMapping,
         now: Timestamp,
     ) -> Result<BaselineId, Error> {
-        sqlx::query(
+        let added = sqlx::query(
             "INSERT INTO patch_groups (patch_group, operating_system, baseline_id, registered_at)
              VALUES ($1, $2, $3, $4) ON CONFLICT (patch_group, operating_system) DO NOTHING",
         )
@@ -63,6 +63,9 @@ impl Tx {
         .execute(self.connection())
         .await
         .map_err(Error::doing("store a patch group"))?;
+        if added.rows_affected() > 0 {
+            self.recheck_nodes_in(Some(&mapping.patch_group), mapping.operating_system, now).await?;
+        }
         let row = sqlx::query("SELECT baseline_id FROM patch_groups WHERE patch_group = $1 AND operating_system = $2")
             .bind(&mapping.patch_group)
             .bind(os_name(mapping.operating_system))
@@ -72,18 +75,29 @@ impl Tx {
         parsed(&row, "baseline_id")
     }
 
-    /// Takes a baseline away from a patch group. Returns whether it was registered.
+    /// Takes a baseline away from a patch group, and has the group's nodes judged again. Returns whether
+    /// it was registered.
     ///
     /// # Errors
-    /// [`Error::Database`].
-    pub async fn deregister_patch_group(&mut self, patch_group: &str, id: &BaselineId) -> Result<bool, Error> {
-        sqlx::query("DELETE FROM patch_groups WHERE patch_group = $1 AND baseline_id = $2")
-            .bind(patch_group)
-            .bind(id.as_str())
-            .execute(self.connection())
-            .await
-            .map(|done| done.rows_affected() > 0)
-            .map_err(Error::doing("delete a patch group"))
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn deregister_patch_group(
+        &mut self,
+        patch_group: &str,
+        id: &BaselineId,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let removed = sqlx::query(
+            "DELETE FROM patch_groups WHERE patch_group = $1 AND baseline_id = $2 RETURNING operating_system",
+        )
+        .bind(patch_group)
+        .bind(id.as_str())
+        .fetch_all(self.connection())
+        .await
+        .map_err(Error::doing("delete a patch group"))?;
+        for row in &removed {
+            self.recheck_nodes_in(Some(patch_group), os_of(row)?, now).await?;
+        }
+        Ok(!removed.is_empty())
     }
 
     /// Reads the patch groups a baseline is registered for.

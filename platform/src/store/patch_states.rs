@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 
+use super::baseline_states::recheck_at;
 use super::{Column, Error, Store, Tx, from_json, get, instant, millis, optional_instant, parsed, sql, to_json};
 
 /// SSM's `InstancePatchState`.
@@ -25,6 +26,8 @@ pub struct NodePatchState {
     pub patch_group: String,
     /// The baseline that judged.
     pub baseline_id: BaselineId,
+    /// Its version; 0 where nobody said so.
+    pub baseline_version: u32,
     /// SSM's `SnapshotId`.
     pub snapshot_id: String,
     /// The command that asked for it.
@@ -39,6 +42,8 @@ pub struct NodePatchState {
     pub finished_at: Timestamp,
     /// When an installation last ended that was not allowed to reboot.
     pub last_no_reboot_install_at: Option<Timestamp>,
+    /// When it was last judged again from its stored inventory, since the report.
+    pub recomputed_at: Option<Timestamp>,
     /// How many patches are in each state.
     pub counts: PatchCounts,
 }
@@ -53,6 +58,7 @@ impl NodePatchState {
             node_id: report.node_id.clone(),
             patch_group: report.patch_group.replace('\0', "\u{fffd}"),
             baseline_id: report.baseline_id.clone(),
+            baseline_version: report.baseline_version,
             snapshot_id: report.snapshot_id.replace('\0', "\u{fffd}"),
             command_id: report.command_id,
             operation: report.operation,
@@ -60,12 +66,14 @@ impl NodePatchState {
             started_at: report.started_at,
             finished_at: report.finished_at,
             last_no_reboot_install_at: no_reboot_install_of(report),
+            recomputed_at: None,
             counts,
         }
     }
 }
 
-const COLUMNS: &str = "node_id, patch_group, baseline_id, snapshot_id, command_id, operation, reboot_option,
+const COLUMNS: &str =
+    "node_id, patch_group, baseline_id, baseline_version, snapshot_id, command_id, operation, reboot_option,
     started_at, finished_at, last_no_reboot_install_at, counts";
 
 impl Tx {
@@ -92,6 +100,7 @@ impl Tx {
                 ("node_id", Column::Text),
                 ("patch_group", Column::Text),
                 ("baseline_id", Column::Text),
+                ("baseline_version", Column::Int),
                 ("snapshot_id", Column::Text),
                 ("command_id", Column::Text),
                 ("operation", Column::Text),
@@ -102,13 +111,15 @@ impl Tx {
                 ("counts", Column::Text),
                 ("patches", Column::Text),
                 ("compliance", Column::Text),
+                ("recheck_at", Column::Int),
             ],
         );
         let text = format!(
-            "INSERT INTO patch_states ({COLUMNS}, patches, compliance)
-             SELECT {COLUMNS}, patches, compliance FROM {source} WHERE true
+            "INSERT INTO patch_states ({COLUMNS}, patches, compliance, recheck_at)
+             SELECT {COLUMNS}, patches, compliance, recheck_at FROM {source} WHERE true
              ON CONFLICT (node_id) DO UPDATE SET patch_group = excluded.patch_group,
-                 baseline_id = excluded.baseline_id, snapshot_id = excluded.snapshot_id,
+                 baseline_id = excluded.baseline_id, baseline_version = excluded.baseline_version,
+                 recheck_at = excluded.recheck_at, recomputed_at = NULL, snapshot_id = excluded.snapshot_id,
                  command_id = excluded.command_id, operation = excluded.operation,
                  reboot_option = excluded.reboot_option, started_at = excluded.started_at,
                  finished_at = excluded.finished_at,
@@ -121,8 +132,8 @@ impl Tx {
             .bind(to_json(&rows))
             .execute(self.connection())
             .await
-            .map(|_| ())
-            .map_err(Error::doing("store patch states"))
+            .map_err(Error::doing("store patch states"))?;
+        self.put_baseline_states(reports).await
     }
 }
 
@@ -135,7 +146,8 @@ impl Store {
         let rows: Vec<Value> = ids.iter().map(|id| json!({ "node_id": id })).collect();
         let source = self.dialect().rows("wanted", 1, &[("node_id", Column::Text)]);
         let text = format!(
-            "SELECT {COLUMNS} FROM patch_states WHERE node_id IN (SELECT node_id FROM {source}) ORDER BY node_id"
+            "SELECT {COLUMNS}, recomputed_at FROM patch_states
+             WHERE node_id IN (SELECT node_id FROM {source}) ORDER BY node_id"
         );
         sqlx::query(sql(text))
             .bind(to_json(&rows))
@@ -154,7 +166,7 @@ impl Store {
     /// [`Error::Database`], [`Error::Corrupt`].
     pub async fn patch_states_of_group(&self, patch_group: &str) -> Result<Vec<NodePatchState>, Error> {
         let text = format!(
-            "SELECT {COLUMNS} FROM patch_states
+            "SELECT {COLUMNS}, recomputed_at FROM patch_states
              WHERE patch_group = $1 AND node_id IN (SELECT node_id FROM nodes) ORDER BY node_id"
         );
         sqlx::query(sql(text))
@@ -193,6 +205,7 @@ fn row_of_report(report: &NodeScanned, no_reboot_install_at: Option<Timestamp>) 
         "node_id": state.node_id,
         "patch_group": state.patch_group,
         "baseline_id": state.baseline_id,
+        "baseline_version": state.baseline_version,
         "snapshot_id": state.snapshot_id,
         "command_id": state.command_id,
         "operation": name_of(&state.operation),
@@ -204,6 +217,8 @@ fn row_of_report(report: &NodeScanned, no_reboot_install_at: Option<Timestamp>) 
         "counts": to_json(&state.counts),
         "patches": to_json(&report.patches),
         "compliance": to_json(&ItemCounts::of_patches(&report.patches)),
+        // Rules that are no version of a baseline cannot be asked again.
+        "recheck_at": report.next_change.filter(|_| report.baseline_version > 0).map(recheck_at),
     })
 }
 
@@ -213,6 +228,7 @@ fn state_of(row: &AnyRow) -> Result<NodePatchState, Error> {
         node_id: parsed(row, "node_id")?,
         patch_group: get(row, "patch_group")?,
         baseline_id: parsed(row, "baseline_id")?,
+        baseline_version: u32::try_from(get::<i64>(row, "baseline_version")?).unwrap_or_default(),
         snapshot_id: get(row, "snapshot_id")?,
         command_id: parsed(row, "command_id")?,
         operation: named("patch_states.operation", get(row, "operation")?)?,
@@ -220,6 +236,7 @@ fn state_of(row: &AnyRow) -> Result<NodePatchState, Error> {
         started_at: instant(get(row, "started_at")?),
         finished_at: instant(get(row, "finished_at")?),
         last_no_reboot_install_at: optional_instant(row, "last_no_reboot_install_at")?,
+        recomputed_at: optional_instant(row, "recomputed_at")?,
         counts: from_json("patch_states.counts", &get::<String>(row, "counts")?)?,
     })
 }

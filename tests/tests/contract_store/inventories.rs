@@ -34,7 +34,7 @@ fn rules() -> BaselineRules {
 }
 
 /// An inventory of as many packages; those from `outdated` on have a security update.
-fn inventory(packages: usize, outdated: usize) -> Inventory {
+pub(crate) fn inventory(packages: usize, outdated: usize) -> Inventory {
     let origin = Arc::new(Origin { archive: "stable-security".into(), trusted: true, ..Origin::default() });
     let (mut installed, mut available) = (Vec::new(), Vec::new());
     for index in 0..packages {
@@ -64,7 +64,7 @@ fn inventory(packages: usize, outdated: usize) -> Inventory {
     Inventory::of_packages(node, installed, available)
 }
 
-fn scanned(number: usize, finished: i64, inventory: &Inventory) -> NodeScanned {
+pub(crate) fn scanned(number: usize, finished: i64, inventory: &Inventory) -> NodeScanned {
     NodeScanned { inventory: Some(inventory.pack().unwrap()), ..scan(number, finished) }
 }
 

@@ -30,6 +30,7 @@ contract! {
 pub(crate) fn baseline(number: u128, name: &str) -> Baseline {
     Baseline {
         baseline_id: BaselineId::from_bits(number),
+        baseline_version: 1,
         name: name.to_owned(),
         description: Some("it's \"ours\"".to_owned()),
         rules: BaselineRules {
@@ -78,6 +79,8 @@ pub(crate) fn scan(number: usize, finished: i64) -> NodeScanned {
         patches: patches.collect(),
         not_applicable_count: 3,
         inventory: None,
+        next_change: None,
+        baseline_version: 0,
     }
 }
 
@@ -170,7 +173,7 @@ async fn predefined_baselines_are_there_once_and_keep_their_defaults(place: Plac
     // What an operator chose stays when the program starts again.
     let mut tx = store.begin().await.unwrap();
     tx.put_baseline(&baseline(1, "ours")).await.unwrap();
-    tx.set_default_baseline(OperatingSystem::Debian, &BaselineId::from_bits(1)).await.unwrap();
+    tx.set_default_baseline(OperatingSystem::Debian, &BaselineId::from_bits(1), at(0)).await.unwrap();
     assert!(tx.is_default_baseline(&BaselineId::from_bits(1)).await.unwrap());
     assert!(!tx.is_default_baseline(&debian).await.unwrap());
     tx.commit().await.unwrap();
@@ -202,8 +205,8 @@ async fn a_patch_group_keeps_its_first_baseline_of_a_system(place: Place) {
 
     let mut tx = store.begin().await.unwrap();
     assert_eq!(tx.patch_groups_of(&first.baseline_id).await.unwrap(), ["it's web"]);
-    assert!(!tx.deregister_patch_group("it's web", &second.baseline_id).await.unwrap());
-    assert!(tx.deregister_patch_group("it's web", &first.baseline_id).await.unwrap());
+    assert!(!tx.deregister_patch_group("it's web", &second.baseline_id, at(0)).await.unwrap());
+    assert!(tx.deregister_patch_group("it's web", &first.baseline_id, at(0)).await.unwrap());
     assert_eq!(tx.baseline_for("it's web", OperatingSystem::Debian).await.unwrap(), None);
 }
 

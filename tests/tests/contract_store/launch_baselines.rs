@@ -57,8 +57,8 @@ async fn each_group_and_system_gets_its_own_baseline_or_the_default(place: Place
     for one in [&own, &default, &other] {
         tx.put_baseline(one).await.unwrap();
     }
-    tx.set_default_baseline(OperatingSystem::Debian, &default.baseline_id).await.unwrap();
-    tx.set_default_baseline(OperatingSystem::Ubuntu, &other.baseline_id).await.unwrap();
+    tx.set_default_baseline(OperatingSystem::Debian, &default.baseline_id, at(0)).await.unwrap();
+    tx.set_default_baseline(OperatingSystem::Ubuntu, &other.baseline_id, at(0)).await.unwrap();
     let mapping = PatchGroupMapping {
         patch_group: "web".to_owned(),
         operating_system: OperatingSystem::Debian,
@@ -140,7 +140,7 @@ async fn hooks_are_filled_in_when_the_command_is_made(place: Place) {
     let mut tx = store.begin().await.unwrap();
     let default = baseline(2, "default");
     tx.put_baseline(&default).await.unwrap();
-    tx.set_default_baseline(OperatingSystem::Debian, &default.baseline_id).await.unwrap();
+    tx.set_default_baseline(OperatingSystem::Debian, &default.baseline_id, at(0)).await.unwrap();
     tx.add_document(&document("Drain")).await.unwrap();
     let content = serde_json::json!({
         "schemaVersion": "2.2",

@@ -41,6 +41,7 @@ mod node_records;
 mod nodes;
 mod outbox;
 mod place;
+mod recompute;
 mod releases;
 mod timers;
 mod transactions;

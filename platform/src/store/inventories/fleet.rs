@@ -81,6 +81,33 @@ impl Store {
         Ok(stored)
     }
 
+    /// Reads what is stored of some nodes, by id, whatever judges them.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn inventories_of(&self, nodes: &[NodeId]) -> Result<StoredFleet, Error> {
+        let wanted: Vec<_> = nodes.iter().map(|id| json!({ "node_id": id })).collect();
+        let source = self.dialect().rows("r", 1, &[("node_id", Column::Text)]);
+        let text = format!(
+            "SELECT node_id, inventory_hash FROM node_inventories
+             WHERE node_id IN (SELECT node_id FROM {source}) ORDER BY node_id"
+        );
+        let rows = sqlx::query(sql(text))
+            .bind(to_json(&wanted))
+            .fetch_all(self.reader())
+            .await
+            .map_err(Error::doing("read inventories of nodes"))?;
+        let mut stored = StoredFleet::default();
+        let mut hashes = Vec::with_capacity(rows.len());
+        for row in &rows {
+            stored.nodes.push(parsed(row, "node_id")?);
+            stored.groups.push(String::new());
+            hashes.push(get(row, "inventory_hash")?);
+        }
+        self.read_inventories(&hashes, &mut stored.fleet).await?;
+        Ok(stored)
+    }
+
     /// Adds a node for each hash, in that order, and everything they have.
     async fn read_inventories(&self, hashes: &[String], fleet: &mut Fleet) -> Result<(), Error> {
         let distinct: HashSet<&String> = hashes.iter().collect();

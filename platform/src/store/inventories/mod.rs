@@ -31,6 +31,8 @@ const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 const LINES_TOGETHER: usize = 10_000;
 /// Entries of one node at most: several times what the largest system has.
 const ENTRIES_MAX: usize = 50_000;
+/// Rows of a table that are forgotten by one call at most.
+const FORGOTTEN_MAX: usize = 10_000;
 
 /// An inventory that was unpacked and not stored yet.
 struct Fresh {
@@ -240,7 +242,7 @@ impl Tx {
 
 impl Store {
     /// Removes inventories that no node has, and entries of none, a week after they were last
-    /// stored. Returns how many entries went. Harmless to repeat, and beside reports that bring what
+    /// stored, some thousands in one call. Returns how many entries went. Harmless to repeat, and beside reports that bring what
     /// is about to go: those say so first, or store it again.
     ///
     /// # Errors
@@ -249,11 +251,14 @@ impl Store {
         let before = millis(now) - i64::try_from(KEPT_FOR.as_millis()).unwrap_or(i64::MAX);
         let mut tx = self.begin().await?;
         for text in [
-            "DELETE FROM node_inventories WHERE scanned_at < $1 AND node_id NOT IN (SELECT node_id FROM nodes)",
-            "DELETE FROM inventories WHERE used_at < $1
-             AND inventory_hash NOT IN (SELECT inventory_hash FROM node_inventories)",
+            "DELETE FROM node_inventories WHERE node_id IN (SELECT node_id FROM node_inventories
+             WHERE scanned_at < $1 AND node_id NOT IN (SELECT node_id FROM nodes) LIMIT $2)",
+            "DELETE FROM inventories WHERE used_at < $1 AND inventory_hash IN
+             (SELECT inventory_hash FROM inventories WHERE used_at < $1
+              AND inventory_hash NOT IN (SELECT inventory_hash FROM node_inventories) LIMIT $2)",
         ] {
-            let forgotten = sqlx::query(text).bind(before).execute(tx.connection()).await;
+            let limit = i64::try_from(FORGOTTEN_MAX).unwrap_or(i64::MAX);
+            let forgotten = sqlx::query(text).bind(before).bind(limit).execute(tx.connection()).await;
             forgotten.map_err(Error::doing("forget inventories"))?;
         }
         tx.commit().await?;
@@ -269,7 +274,7 @@ impl Store {
         let mut rows = Vec::new();
         for row in &candidates {
             let id: i64 = get(row, "entry_id")?;
-            if !used.contains(&id) {
+            if !used.contains(&id) && rows.len() < FORGOTTEN_MAX {
                 rows.push(json!({ "entry_id": id }));
             }
         }
