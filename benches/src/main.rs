@@ -14,6 +14,7 @@ mod cases;
 mod figures;
 mod fleet;
 mod lone_nodes;
+mod preview;
 mod program;
 mod read;
 mod reconnect;
@@ -66,6 +67,8 @@ enum Case {
     Signed,
     /// Pages of a listing of 100,000 nodes
     Read,
+    /// A changed baseline over 10,000 stored nodes; needs no server
+    Preview,
     /// 5,000 registered agents whose broker restarts
     Reconnect,
 }
@@ -161,6 +164,9 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
     if wanted(Case::Read) && (!options.quick || !options.only.is_empty()) {
         read::pages(&mut figures, 100_000, repeats).await?;
+    }
+    if wanted(Case::Preview) {
+        preview::fleet(&mut figures, if options.quick { 1_000 } else { 10_000 }, repeats).await?;
     }
     if wanted(Case::Reconnect) {
         let nodes = options.nodes.unwrap_or(if options.quick { 500 } else { 5_000 });
