@@ -83,21 +83,22 @@ struct Place {
     repomd: PathBuf,
     directory: PathBuf,
     modified: SystemTime,
+    tool: Tool,
 }
 
 impl Place {
-    fn new(repomd: PathBuf, directory: PathBuf) -> Option<Self> {
+    fn new(tool: Tool, repomd: PathBuf, directory: PathBuf) -> Option<Self> {
         let modified = fs::metadata(&repomd).ok()?.modified().ok()?;
-        Some(Self { repomd, directory, modified })
+        Some(Self { repomd, directory, modified, tool })
     }
 
     fn metadata(&self) -> Result<Option<Metadata>, PackageError> {
-        Metadata::read(&self.repomd, &self.directory)
+        Metadata::read(&self.repomd, &self.directory, self.tool == Tool::Yum)
     }
 
     fn is_too_old(&self, repository: &Repository, now: SystemTime) -> bool {
         // dnf notes on the list of packages when it last found the metadata unchanged.
-        let primary = self.metadata().ok().flatten().and_then(|m| fs::metadata(m.primary).ok()?.modified().ok());
+        let primary = self.metadata().ok().flatten().and_then(|m| fs::metadata(m.primary?).ok()?.modified().ok());
         let confirmed = primary.map_or(self.modified, |primary| primary.max(self.modified));
         let age = now.duration_since(confirmed).unwrap_or_default();
         repository.expires.is_some_and(|limit| age > limit)
@@ -110,7 +111,7 @@ fn find(tool: Tool, cache: &Path, id: &str) -> Option<Place> {
         Tool::Dnf => directories(cache)
             .into_iter()
             .filter(|path| path.file_name().is_some_and(|name| is_of(&name.to_string_lossy(), id)))
-            .filter_map(|path| Place::new(path.join("repodata/repomd.xml"), path.join("repodata")))
+            .filter_map(|path| Place::new(tool, path.join("repodata/repomd.xml"), path.join("repodata")))
             .collect(),
         Tool::Yum => {
             let mut level = vec![cache.to_owned()];
@@ -119,7 +120,7 @@ fn find(tool: Tool, cache: &Path, id: &str) -> Option<Place> {
                 level = level.iter().flat_map(|path| directories(path)).collect();
                 all.extend(level.iter().filter(|path| path.file_name().is_some_and(|name| name == id)).cloned());
             }
-            all.into_iter().filter_map(|path| Place::new(path.join("repomd.xml"), path.clone())).collect()
+            all.into_iter().filter_map(|path| Place::new(tool, path.join("repomd.xml"), path.clone())).collect()
         }
     };
     places.into_iter().max_by_key(|place| place.modified)

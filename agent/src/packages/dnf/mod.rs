@@ -11,6 +11,11 @@
 //! - `scan`: all of it together. `reboot`: whether a restart is needed.
 //! - `install`, by way of `plan` and `output`: changing it.
 //!
+//! yum 3 keeps a repository's packages in a database of its own, so it is asked for their versions
+//! (`listing`); when they were built it does not say, and without a notice a version counts from when
+//! this node first saw it. Its ways are followed by its documentation and recorded output alone: no
+//! system that the tests can make still has it.
+//!
 //! What the administrator says is honoured, other than by SSM: what `excludepkgs`, `exclude`,
 //! `includepkgs` or the version lock keep from a package is reported as missing and held back, and
 //! never installed. A package of another name that replaces an installed one is not installed for its
@@ -22,6 +27,7 @@ mod cache;
 mod choice;
 mod config;
 mod install;
+mod listing;
 mod output;
 mod plan;
 mod reboot;

@@ -17,7 +17,7 @@ use super::cache::{self, Cached};
 use super::choice::{self, Visible};
 use super::config::Config;
 use super::root::DnfRoot;
-use super::{reboot, sources};
+use super::{listing, reboot, sources};
 
 /// Scans. Blocks; see [`super::super::PackageManager::scan`].
 pub(super) fn scan(root: &DnfRoot, baseline: &BaselineSnapshot, now: Timestamp) -> Result<ScanResult, PackageError> {
@@ -41,7 +41,7 @@ fn available(
     let mut config = Config::read(root)?;
     let cached = cache::current(root, &config)?;
     config.repositories = cached.iter().map(|cached| cached.repository.clone()).collect();
-    let offered = Offered::read(&cached, installed)?;
+    let offered = Offered::read(root, &cached, installed)?;
     let upgradable = installed.iter().filter_map(|package| {
         let offers = offered.offers.get(&package.name)?.as_slice();
         let newer = |o: &Offer| choice::fits(o, package) && rpm::compare_evr(&o.version, &package.version).is_gt();
@@ -114,23 +114,18 @@ struct Offered {
 }
 
 impl Offered {
-    fn read(cached: &[Cached], installed: &[InstalledPackage]) -> Result<Self, PackageError> {
+    fn read(root: &DnfRoot, cached: &[Cached], installed: &[InstalledPackage]) -> Result<Self, PackageError> {
         let wanted = Wanted::new(installed);
         let mut all = Self::default();
         for (place, Cached { repository, metadata }) in cached.iter().enumerate() {
-            let Self { offers, priorities, modular, notices } = &mut all;
-            let path = &metadata.primary;
-            let failed = |source| PackageError::Read { path: path.clone(), source };
-            primary::read(open(path).map_err(failed)?, &wanted, place, |name, offer| {
-                let best = priorities.entry(name.to_owned()).or_insert(repository.priority);
-                *best = (*best).min(repository.priority);
-                let wanted =
-                    wanted.oldest(name.as_bytes()).is_some_and(|old| rpm::compare_evr(&offer.version, old).is_ge());
-                if wanted {
-                    offers.entry(name.to_owned()).or_default().push(offer);
-                }
-            })
-            .map_err(failed)?;
+            if let Some(path) = &metadata.primary {
+                let failed = |source| PackageError::Read { path: path.clone(), source };
+                primary::read(open(path).map_err(failed)?, &wanted, place, |name, offer| {
+                    all.add(&wanted, repository.priority, name, offer);
+                })
+                .map_err(failed)?;
+            }
+            let Self { modular, notices, .. } = &mut all;
             if let Some(path) = &metadata.updateinfo {
                 let failed = |source| PackageError::Read { path: path.clone(), source };
                 notices.read(open(path).map_err(failed)?, &wanted).map_err(failed)?;
@@ -140,6 +135,24 @@ impl Offered {
                 modules::read(open(path).map_err(failed)?, &wanted, modular).map_err(failed)?;
             }
         }
+        if cached.iter().any(|cached| cached.metadata.primary.is_none()) {
+            listing::read(root, cached, |name, offer| {
+                let Cached { repository, metadata } = &cached[offer.repository];
+                if metadata.primary.is_none() {
+                    all.add(&wanted, repository.priority, name, offer);
+                }
+            })?;
+        }
         Ok(all)
+    }
+
+    /// Keeps an offer of an installed name unless it is older than everything installed.
+    fn add(&mut self, wanted: &Wanted<'_>, priority: i64, name: &str, offer: Offer) {
+        let Some(oldest) = wanted.oldest(name.as_bytes()) else { return };
+        let best = self.priorities.entry(name.to_owned()).or_insert(priority);
+        *best = (*best).min(priority);
+        if rpm::compare_evr(&offer.version, oldest).is_ge() {
+            self.offers.entry(name.to_owned()).or_default().push(offer);
+        }
     }
 }

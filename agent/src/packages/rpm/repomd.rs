@@ -13,8 +13,8 @@ const BYTES_MAX: u64 = 1024 * 1024;
 /// A repository's metadata as it lies in a cache: all files in one directory, under their own names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::packages) struct Metadata {
-    /// Packages.
-    pub(in crate::packages) primary: PathBuf,
+    /// Packages; absent where the tool keeps them in a database of its own (yum 3).
+    pub(in crate::packages) primary: Option<PathBuf>,
     /// Notices, where the repository has any.
     pub(in crate::packages) updateinfo: Option<PathBuf>,
     /// Modules, where the repository has any.
@@ -24,11 +24,16 @@ pub(in crate::packages) struct Metadata {
 impl Metadata {
     /// Reads `repomd`, and finds the files that it names in `directory`.
     ///
-    /// Nothing when a file that matters is listed and not there: the cache is not whole.
+    /// Nothing when a file that matters is listed and not there: the cache is not whole. The packages
+    /// may be missing where `has_database`.
     ///
     /// # Errors
     /// [`PackageError::Read`].
-    pub(in crate::packages) fn read(repomd: &Path, directory: &Path) -> Result<Option<Self>, PackageError> {
+    pub(in crate::packages) fn read(
+        repomd: &Path,
+        directory: &Path,
+        has_database: bool,
+    ) -> Result<Option<Self>, PackageError> {
         let failed = |source| PackageError::Read { path: repomd.to_owned(), source };
         let mut text = Vec::new();
         fs::File::open(repomd).and_then(|file| file.take(BYTES_MAX).read_to_end(&mut text)).map_err(failed)?;
@@ -37,8 +42,9 @@ impl Metadata {
         let find = |kind: &str| listed.iter().find(|(name, _)| name == kind).map(|(_, file)| directory.join(file));
         let here = |path: &Option<PathBuf>| path.as_deref().is_none_or(Path::is_file);
         let (primary, updateinfo, modules) = (find("primary"), find("updateinfo"), find("modules"));
-        let whole = here(&primary) && here(&updateinfo) && here(&modules);
-        Ok(primary.filter(|_| whole).map(|primary| Self { primary, updateinfo, modules }))
+        let primary = primary.filter(|path| path.is_file());
+        let whole = (has_database || primary.is_some()) && here(&updateinfo) && here(&modules);
+        Ok(whole.then_some(Self { primary, updateinfo, modules }))
     }
 }
 
@@ -78,10 +84,10 @@ mod tests {
         let repomd = directory.path().join("repomd.xml");
         fs::write(&repomd, REPOMD).unwrap();
         fs::write(directory.path().join("ab-primary.xml.zst"), "").unwrap();
-        assert_eq!(Metadata::read(&repomd, directory.path()).unwrap(), None, "the notices are not there");
+        assert_eq!(Metadata::read(&repomd, directory.path(), false).unwrap(), None, "the notices are not there");
         fs::write(directory.path().join("ef-updateinfo.xml.gz"), "").unwrap();
-        let metadata = Metadata::read(&repomd, directory.path()).unwrap().unwrap();
-        assert_eq!(metadata.primary, directory.path().join("ab-primary.xml.zst"));
+        let metadata = Metadata::read(&repomd, directory.path(), false).unwrap().unwrap();
+        assert_eq!(metadata.primary, Some(directory.path().join("ab-primary.xml.zst")));
         assert_eq!(metadata.updateinfo, Some(directory.path().join("ef-updateinfo.xml.gz")));
         assert_eq!(metadata.modules, None);
     }
