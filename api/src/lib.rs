@@ -33,6 +33,7 @@ mod body;
 pub mod broker_auth;
 mod commands;
 mod compliance;
+mod cves;
 mod dead_letters;
 mod documents;
 mod executions;
@@ -41,6 +42,7 @@ mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gateway;
+mod group_compliance;
 mod health;
 mod inventory;
 mod invocations;

@@ -1,6 +1,10 @@
-//! Service settings. What SSM lets an account choose is decided here by what Patchwave is, so each
-//! setting has one value: it can be read, and be set to what it is.
+//! Service settings. What SSM lets an account choose is decided here by what Patchwave is, so each of its
+//! settings has one value: it can be read, and be set to what it is. One setting is our own.
 
+use jiff::Timestamp;
+use patchwave_platform::store::service_settings::{
+    STALE_AFTER_HOURS, STALE_AFTER_HOURS_DEFAULT, STALE_AFTER_HOURS_MAX,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,30 +38,65 @@ struct Input {
 }
 
 impl Input {
+    /// An ARN ends in `servicesetting` and the id.
+    fn id(&self) -> &str {
+        self.setting_id.split_once(":servicesetting").map_or(self.setting_id.as_str(), |(_, id)| id)
+    }
+
     fn find(&self) -> Result<(&'static str, &'static str, &'static str), Error> {
-        // An ARN ends in `servicesetting` and the id.
-        let id = self.setting_id.split_once(":servicesetting").map_or(self.setting_id.as_str(), |(_, id)| id);
+        let id = self.id();
         SETTINGS.into_iter().find(|(known, ..)| *known == id).ok_or_else(|| {
             let known = SETTINGS.map(|(known, ..)| known).join(", ");
-            Error::new("ServiceSettingNotFound", format!("SettingId is `{}`; there are {known}", self.setting_id))
+            let message = format!("SettingId is `{}`; there are {known}, {STALE_AFTER_HOURS}", self.setting_id);
+            Error::new("ServiceSettingNotFound", message)
         })
     }
 }
 
 /// GetServiceSetting.
 pub(crate) async fn get(api: &Api, request: &Request) -> Result<Value, Error> {
-    let (id, value, _) = request.read::<Input>()?.find()?;
+    let input: Input = request.read()?;
+    if input.id() == STALE_AFTER_HOURS {
+        let stored = api.store.service_setting(STALE_AFTER_HOURS).await?;
+        let Some((value, at)) = stored else {
+            let default = STALE_AFTER_HOURS_DEFAULT.to_string();
+            return Ok(json!({ "ServiceSetting": view(api.account_id(), STALE_AFTER_HOURS, &default) }));
+        };
+        let mut view = view(api.account_id(), STALE_AFTER_HOURS, &value);
+        view["LastModifiedDate"] = epoch(at);
+        view["Status"] = json!("Customized");
+        return Ok(json!({ "ServiceSetting": view }));
+    }
+    let (id, value, _) = input.find()?;
     Ok(json!({ "ServiceSetting": view(api.account_id(), id, value) }))
 }
 
-/// ResetServiceSetting: to the default, which it has.
+/// ResetServiceSetting: to the default.
 pub(crate) async fn reset(api: &Api, request: &Request) -> Result<Value, Error> {
+    if request.read::<Input>()?.id() == STALE_AFTER_HOURS {
+        let mut tx = api.store.begin().await?;
+        tx.put_service_setting(STALE_AFTER_HOURS, None, Timestamp::now()).await?;
+        tx.commit().await?;
+    }
     get(api, request).await
 }
 
-/// UpdateServiceSetting: to the value in force, or refused.
-pub(crate) async fn update(_: &Api, request: &Request) -> Result<Value, Error> {
+/// UpdateServiceSetting: ours is changed; SSM's take the value in force and refuse others.
+pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
+    if input.id() == STALE_AFTER_HOURS {
+        let wanted = input.setting_value.as_deref().unwrap_or_default();
+        let hours = wanted.parse::<u32>().ok().filter(|hours| (1..=STALE_AFTER_HOURS_MAX).contains(hours));
+        let hours = hours.ok_or_else(|| {
+            Error::validation(format!(
+                "SettingValue of {STALE_AFTER_HOURS} is `{wanted}`; allowed are 1 to {STALE_AFTER_HOURS_MAX} hours"
+            ))
+        })?;
+        let mut tx = api.store.begin().await?;
+        tx.put_service_setting(STALE_AFTER_HOURS, Some(&hours.to_string()), Timestamp::now()).await?;
+        tx.commit().await?;
+        return Ok(json!({}));
+    }
     let (id, value, why) = input.find()?;
     match input.setting_value {
         Some(wanted) if wanted != value => {

@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    access_key, activation, audit, baseline, command, compliance, dead_letters, document, execution, explain, group,
-    health, inventory, listen, node, notification, patch_group, patch_now, rollout_plan, schedule, server, signing_key,
-    watch, window,
+    access_key, activation, audit, baseline, command, compliance, cve, dead_letters, document, execution, explain,
+    group, health, inventory, listen, node, notification, patch_group, patch_now, rollout_plan, schedule, server,
+    signing_key, watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -143,6 +143,9 @@ pub enum Command {
     /// Why something is as it is: a patch on a node
     #[command(subcommand)]
     Explain(explain::ExplainCommand),
+    /// Vulnerabilities: on which nodes one is open, and what is open on a node
+    #[command(subcommand)]
+    Cve(cve::CveCommand),
     /// Compliance of the fleet, by patch group
     Compliance(compliance::ComplianceArgs),
     /// Activations: which machines may become nodes

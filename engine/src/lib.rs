@@ -23,6 +23,7 @@ pub mod baseline;
 pub mod broker_access;
 pub mod compliance;
 pub mod documents;
+pub mod group_compliance;
 pub mod invocation;
 pub mod limits;
 pub mod patch_now;

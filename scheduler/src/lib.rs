@@ -14,12 +14,13 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
 use patchwave_platform::bus::Bus;
 use patchwave_platform::store::Store;
+use patchwave_platform::store::group_compliance::hour_of;
 use patchwave_platform::telemetry::error_chain;
 use patchwave_platform::topics::Topics;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use sweep::{Sweeps, sweep, tidy};
+pub use sweep::{Sweeps, record_compliance, sweep, tidy};
 pub use timers::{fire_due, tick};
 
 /// Longest sleep: how late a timer may be noticed that was set for sooner than the one slept for.
@@ -86,11 +87,19 @@ async fn round(context: &Context) -> Result<Duration, patchwave_platform::store:
 async fn sweep_until(context: Context, shutdown: CancellationToken) {
     // Not at the start, when there is other work to catch up on.
     let mut tidied_at = Timestamp::now();
+    let mut recorded: Option<Timestamp> = None;
     while !shutdown.is_cancelled() {
         if Timestamp::now().duration_since(tidied_at) > TIDY_EVERY {
             tidied_at = Timestamp::now();
             if let Err(error) = tidy(&context, tidied_at).await {
                 warn!(error = %error_chain(&error), "what is old is forgotten later");
+            }
+        }
+        let now = Timestamp::now();
+        if recorded != Some(hour_of(now)) {
+            match record_compliance(&context, now).await {
+                Ok(()) => recorded = Some(hour_of(now)),
+                Err(error) => warn!(error = %error_chain(&error), "compliance is recorded later"),
             }
         }
         match sweep(&context, Timestamp::now()).await {

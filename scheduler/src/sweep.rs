@@ -33,7 +33,8 @@ pub async fn sweep(context: &Context, now: Timestamp) -> Result<Sweeps, Box<dyn 
     Ok(Sweeps { more: published? | (disconnected? == cut_off::SWEEP_MAX as usize) })
 }
 
-/// Forgets inventories that no node has any more, and what baselines made of nodes long ago.
+/// Forgets inventories that no node has any more, what baselines made of nodes long ago,
+/// and how groups stood then.
 ///
 /// # Errors
 /// The store's; what is left is left to the next time.
@@ -41,6 +42,22 @@ pub async fn tidy(context: &Context, now: Timestamp) -> Result<(), patchwave_pla
     context.store.forget_inventories(now).await?;
     let mut tx = context.store.begin().await?;
     tx.forget_baseline_states(now).await?;
+    tx.forget_compliance_history(now).await?;
+    tx.commit().await
+}
+
+/// Records how the nodes of each patch group stand, for this hour.
+///
+/// # Errors
+/// The store's; the next hour has its own record.
+pub async fn record_compliance(context: &Context, now: Timestamp) -> Result<(), patchwave_platform::store::Error> {
+    let stale_after = context.store.stale_after().await?;
+    let groups = context.store.group_compliance(now, stale_after, |_| true).await?;
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let mut tx = context.store.begin().await?;
+    tx.record_compliance(&groups, now).await?;
     tx.commit().await
 }
 

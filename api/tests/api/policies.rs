@@ -116,6 +116,7 @@ fn requests(fleet: &Fleet, operation: &str) -> Vec<Value> {
         "DescribeInstancePatchStates" => vec![json!({ "InstanceIds": [mine, other] })],
         "DescribeInstancePatchStatesForPatchGroup" => vec![json!({ "PatchGroup": "web" })],
         "DescribeInstancePatches" => vec![json!({ "InstanceId": other })],
+        "ListGroupCompliance" => vec![json!({}), json!({ "PatchGroup": "web" })],
         "ExplainPatch" => vec![json!({ "InstanceId": other, "Patch": "*" })],
         "DescribeInstanceInformation" => {
             vec![json!({}), json!({ "Filters": [{ "Key": "InstanceIds", "Values": [other] }] })]

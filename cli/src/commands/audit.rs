@@ -117,7 +117,7 @@ fn parse_head(text: &str) -> Result<(i64, String), String> {
     Ok((seq, mac.to_ascii_lowercase()))
 }
 
-fn parse_when(text: &str) -> Result<Timestamp, String> {
+pub(super) fn parse_when(text: &str) -> Result<Timestamp, String> {
     if let Ok(at) = text.parse() {
         return Ok(at);
     }

@@ -19,6 +19,8 @@ pub mod baseline;
 mod baseline_preview;
 pub mod command;
 pub mod compliance;
+mod compliance_history;
+pub mod cve;
 pub mod dead_letters;
 pub mod document;
 pub mod execution;
@@ -102,6 +104,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::Command(command) => command::run(command, &cx).await,
         Command::Node(command) => node::run(command, &cx).await,
         Command::Explain(command) => explain::run(command, &cx).await,
+        Command::Cve(command) => cve::run(command, &cx).await,
         Command::Compliance(args) => compliance::run(args, &cx).await,
         Command::Activation(command) => activation::run(command, &cx).await,
         Command::SigningKey(command) => signing_key::run(command, &cx).await,

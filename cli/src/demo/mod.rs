@@ -116,7 +116,7 @@ async fn tell(client: &Client, fleet: &Fleet, output: Output) -> anyhow::Result<
 
     scene.wait_for_reports(fleet.this_machine(), APPEAR_WITHIN).await?;
     output.line("\nCompliance by patch group:")?;
-    output.line(&compliance::render(&compliance::gather(client).await?))?;
+    output.line(&compliance::render(&compliance::gather(client, None).await?))?;
     scene.show_this_machine(fleet.this_machine()).await?;
     Ok(())
 }

@@ -205,6 +205,9 @@ impl Tx {
         .execute(self.connection())
         .await
         .map_err(Error::doing("store how nodes stand now"))?;
+        let scans: Vec<_> =
+            nodes.iter().map(|one| (&one.due.node_id, millis(one.due.finished_at), one.patches.as_slice())).collect();
+        self.put_cves(&scans).await?;
         self.put_state_rows(states).await
     }
 

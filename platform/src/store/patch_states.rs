@@ -92,6 +92,7 @@ impl Tx {
             // Remembered even if a later report of the same batch replaces it.
             *no_reboot_install_at = (*no_reboot_install_at).max(no_reboot_install_of(report));
         }
+        let counting: Vec<&NodeScanned> = newest.values().map(|(report, _)| *report).collect();
         let rows: Vec<Value> = newest.into_values().map(|(report, at)| row_of_report(report, at)).collect();
         let source = self.dialect().rows(
             "r",
@@ -133,6 +134,11 @@ impl Tx {
             .execute(self.connection())
             .await
             .map_err(Error::doing("store patch states"))?;
+        let scans: Vec<_> = counting
+            .iter()
+            .map(|report| (&report.node_id, millis(report.finished_at), report.patches.as_slice()))
+            .collect();
+        self.put_cves(&scans).await?;
         self.put_baseline_states(reports).await
     }
 }
@@ -242,11 +248,11 @@ fn state_of(row: &AnyRow) -> Result<NodePatchState, Error> {
 }
 
 /// The name of a unit variant.
-fn name_of<T: Serialize>(value: &T) -> Value {
+pub(super) fn name_of<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
 /// A unit variant from its name.
-fn named<T: DeserializeOwned>(what: &'static str, name: String) -> Result<T, Error> {
+pub(super) fn named<T: DeserializeOwned>(what: &'static str, name: String) -> Result<T, Error> {
     serde_json::from_value(Value::String(name)).map_err(Error::corrupt(what))
 }

@@ -25,10 +25,12 @@ macro_rules! contract {
 
 mod access;
 mod cut_offs;
+mod cves;
 mod documents;
 mod errors;
 mod executions;
 mod fixtures;
+mod group_compliance;
 mod identities;
 mod inventories;
 mod inventory;
