@@ -12,6 +12,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use patchwave_platform::artifacts::Artifacts;
 use patchwave_platform::bus::Bus;
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::signing::Signer;
@@ -33,6 +34,7 @@ mod body;
 pub mod broker_auth;
 mod commands;
 mod compliance;
+mod compliance_report;
 mod cves;
 mod dead_letters;
 mod documents;
@@ -92,6 +94,8 @@ pub struct Api {
     store: Store,
     bus: Arc<dyn Bus>,
     topics: Arc<dyn Topics>,
+    /// Where reports are kept, if anywhere.
+    artifacts: Option<Artifacts>,
     master_key: Arc<MasterKey>,
     signer: Arc<Signer>,
     /// What nodes that register are told to use.
@@ -116,6 +120,7 @@ impl Api {
             store,
             bus,
             topics,
+            artifacts: None,
             master_key,
             signer,
             node_transport: NodeTransport::Gateway,
@@ -133,6 +138,12 @@ impl Api {
     pub fn with_node_bus(mut self, url: Option<String>) -> Self {
         self.node_transport = url.map_or(NodeTransport::Gateway, |url| NodeTransport::Amqp { url });
         self
+    }
+
+    /// Keeps reports there that it is asked to store; without one it refuses to.
+    #[must_use]
+    pub fn with_artifacts(self, artifacts: Artifacts) -> Self {
+        Self { artifacts: Some(artifacts), ..self }
     }
 
     /// Beside this gateway: a node that is cut off here has its stream ended at once.

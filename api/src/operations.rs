@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::wire::{Error, Request};
 use crate::{
-    Api, access_keys, activations, approvals, audit_log, baseline_preview, baselines, commands, compliance, cves,
-    dead_letters, documents, executions, explain, group_compliance, inventory, invocations, model, node_properties,
-    nodes, notifications, patch_groups, patch_now, patch_states, patches, resource_groups, rollout_plans, settings,
-    signing_keys, start, tags, targets, tasks, windows, without_effect,
+    Api, access_keys, activations, approvals, audit_log, baseline_preview, baselines, commands, compliance,
+    compliance_report, cves, dead_letters, documents, executions, explain, group_compliance, inventory, invocations,
+    model, node_properties, nodes, notifications, patch_groups, patch_now, patch_states, patches, resource_groups,
+    rollout_plans, settings, signing_keys, start, tags, targets, tasks, windows, without_effect,
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.
@@ -174,6 +174,8 @@ register! {
         "GetRollout": FleetRead => commands::rollout,
         "ExplainPatch": NodeRead => explain::handle,
         "ListGroupCompliance": NodeRead => group_compliance::list,
+        "GetComplianceReport": FleetRead => compliance_report::get,
+        "ExportComplianceReport": Change => compliance_report::export,
         "ListComplianceHistory": FleetRead => group_compliance::history,
         "ListCveNodes": FleetRead => cves::nodes,
         "ListNodeCves": FleetRead => cves::of_node,

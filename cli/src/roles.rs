@@ -59,6 +59,7 @@ pub struct Platform {
     pub node_bus: Option<String>,
     /// Signs what nodes are told.
     pub signer: Arc<Signer>,
+    artifacts: Artifacts,
     account_id: String,
     /// Held while this process owns the data directory.
     _lock: Option<File>,
@@ -73,7 +74,8 @@ impl Platform {
     pub async fn open(config: &Config, role: &str) -> anyhow::Result<Self> {
         let local = config.bus.is_embedded() || config.store.as_str().starts_with("sqlite:");
         let lock = if local { Some(take_directory(&config.data_dir)?) } else { None };
-        Artifacts::open(config.artifacts.as_str()).with_context(|| format!("could not open {}", config.artifacts))?;
+        let artifacts = Artifacts::open(config.artifacts.as_str())
+            .with_context(|| format!("could not open {}", config.artifacts))?;
         let store = open_store(config).await?;
         let master_key = Arc::new(open_master_key(&config.master_key_file, &store).await?);
         store
@@ -110,6 +112,7 @@ impl Platform {
             master_key,
             node_bus: config.node_bus.clone(),
             signer,
+            artifacts,
             account_id: config.account_id.clone(),
             _lock: lock,
         })
@@ -136,6 +139,7 @@ impl Platform {
     fn for_api(&self) -> Api {
         Api::new(self.store.clone(), Arc::clone(&self.bus), Arc::clone(&self.topics), Arc::clone(&self.master_key))
             .with_node_bus(self.node_bus.clone())
+            .with_artifacts(self.artifacts.clone())
             .with_account_id(&self.account_id)
     }
 

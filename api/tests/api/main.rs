@@ -4,6 +4,7 @@ mod access;
 mod baselines;
 mod commands;
 mod compliance;
+mod compliance_report;
 mod cves;
 mod documents;
 mod executions;

@@ -12,6 +12,7 @@ use patchwave_api::access_keys::{NewAccessKey, create_offline};
 use patchwave_api::sign::Credentials;
 use patchwave_api::{Api, router};
 use patchwave_engine::access::{NodePolicy, Role};
+use patchwave_platform::artifacts::Artifacts;
 use patchwave_platform::bus::{Bus, BusError, Consumer, HostQueue, Link, Outgoing, Published};
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::{Durability, Store};
@@ -128,6 +129,12 @@ impl Harness {
         let api = Api::new(store.clone(), bus.clone(), topics.clone(), master_key.clone());
         let router = router(api.with_account_id(ACCOUNT));
         Self { store, bus, topics, master_key, admin, router, _directory: directory }
+    }
+
+    /// With a store for reports.
+    pub(crate) fn with_artifacts(mut self, artifacts: Artifacts) -> Self {
+        self.router = router(self.api().with_account_id(ACCOUNT).with_artifacts(artifacts));
+        self
     }
 
     /// A further API on the same store and ports.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::request::Request;
 use super::window::elements;
-use super::{Context, compliance_history};
+use super::{Context, compliance_export, compliance_history};
 use crate::client::{Client, ClientError};
 use crate::table;
 
@@ -33,6 +33,8 @@ pub enum ComplianceView {
     },
     /// How the nodes of patch groups stood, hour by hour
     History(compliance_history::HistoryArgs),
+    /// A report in SSM's columns: a line for each node, or for each patch of one
+    Export(compliance_export::ExportArgs),
     /// What complies on a node, and what does not
     Items {
         /// Id of the node
@@ -44,11 +46,11 @@ pub enum ComplianceView {
 }
 
 pub(super) async fn run(args: ComplianceArgs, cx: &Context) -> anyhow::Result<()> {
-    if let Some(ComplianceView::History(args)) = args.view {
-        return compliance_history::run(args, cx).await;
-    }
-    if let Some(view) = args.view {
-        return show(view, cx).await;
+    match args.view {
+        Some(ComplianceView::History(args)) => return compliance_history::run(args, cx).await,
+        Some(ComplianceView::Export(args)) => return compliance_export::run(args, cx).await,
+        Some(view) => return show(view, cx).await,
+        None => {}
     }
     let answer = gather(&cx.client, args.patch_group.as_deref()).await?;
     if let Some(name) = &args.patch_group
@@ -84,7 +86,7 @@ async fn show(view: ComplianceView, cx: &Context) -> anyhow::Result<()> {
             let request = json!({"Filters": status(non_compliant)});
             ("ListResourceComplianceSummaries", "ResourceComplianceSummaryItems", request, columns)
         }
-        ComplianceView::History(_) => return Ok(()),
+        ComplianceView::History(_) | ComplianceView::Export(_) => return Ok(()),
         ComplianceView::Items { node, non_compliant } => {
             let columns = vec![
                 table::member("TYPE", "ComplianceType"),

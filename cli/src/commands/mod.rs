@@ -19,6 +19,7 @@ pub mod baseline;
 mod baseline_preview;
 pub mod command;
 pub mod compliance;
+mod compliance_export;
 mod compliance_history;
 pub mod cve;
 pub mod dead_letters;

@@ -16,16 +16,21 @@ use super::{Column, Error, Store, Tx, from_json, get, instant, millis, optional_
 /// How long what is recorded is kept.
 pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// Nodes read at a time.
-const NODES_TOGETHER: i64 = 1_000;
+const NODES_TOGETHER: u32 = 1_000;
 /// Rows that are forgotten by one call at most.
 const FORGOTTEN_MAX: i64 = 10_000;
 
 /// A node with its last report.
-struct Row {
-    node_id: NodeId,
-    tags: BTreeMap<String, String>,
-    simulated: bool,
-    last: Option<LastReport>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStanding {
+    /// The node.
+    pub node_id: NodeId,
+    /// Its tags now.
+    pub tags: BTreeMap<String, String>,
+    /// Whether a simulator made it up.
+    pub simulated: bool,
+    /// Absent when it has never reported.
+    pub last: Option<LastReport>,
 }
 
 /// How a patch group stood in an hour.
@@ -65,7 +70,7 @@ impl Store {
         let mut groups: BTreeMap<String, GroupCompliance> = BTreeMap::new();
         let mut after = String::new();
         loop {
-            let rows = self.standing_after(&after).await?;
+            let rows = self.standings_after(&after, NODES_TOGETHER).await?;
             let Some(end) = rows.last() else { return Ok(groups) };
             after = end.node_id.to_string();
             for row in rows.iter().filter(|row| is_meant(&row.tags)) {
@@ -75,7 +80,11 @@ impl Store {
         }
     }
 
-    async fn standing_after(&self, after: &str) -> Result<Vec<Row>, Error> {
+    /// Reads managed nodes by id with what they last reported, those after the given.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn standings_after(&self, after: &str, limit: u32) -> Result<Vec<NodeStanding>, Error> {
         sqlx::query(
             "SELECT n.node_id, n.tags, n.simulated, p.finished_at, p.counts, p.compliance,
                  CASE WHEN p.compliance = '' THEN p.patches ELSE '[]' END AS patches
@@ -83,7 +92,7 @@ impl Store {
              WHERE n.node_id > $1 ORDER BY n.node_id LIMIT $2",
         )
         .bind(after)
-        .bind(NODES_TOGETHER)
+        .bind(i64::from(limit))
         .fetch_all(self.reader())
         .await
         .map_err(Error::doing("read how nodes stand"))?
@@ -181,7 +190,7 @@ pub fn hour_of(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second().div_euclid(3_600) * 3_600).unwrap_or(at)
 }
 
-fn row_of(row: &AnyRow) -> Result<Row, Error> {
+fn row_of(row: &AnyRow) -> Result<NodeStanding, Error> {
     let last = match optional_instant(row, "finished_at")? {
         None => None,
         Some(finished_at) => {
@@ -197,7 +206,7 @@ fn row_of(row: &AnyRow) -> Result<Row, Error> {
             Some(LastReport { finished_at, patches, items })
         }
     };
-    Ok(Row {
+    Ok(NodeStanding {
         node_id: parsed(row, "node_id")?,
         tags: from_json("nodes.tags", &get::<String>(row, "tags")?)?,
         simulated: get::<i64>(row, "simulated")? != 0,
