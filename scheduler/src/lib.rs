@@ -31,6 +31,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Time between two looks for what may be forgotten. It is days old: how many, nobody waits for.
 const TIDY_EVERY: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
+/// Time between two looks at how patch groups stand. The last of an hour is what is kept of it, so a
+/// new fleet shows within minutes.
+const RECORD_EVERY: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+
 /// What the scheduler needs.
 #[derive(Clone)]
 pub struct Context {
@@ -87,7 +91,7 @@ async fn round(context: &Context) -> Result<Duration, patchwave_platform::store:
 async fn sweep_until(context: Context, shutdown: CancellationToken) {
     // Not at the start, when there is other work to catch up on.
     let mut tidied_at = Timestamp::now();
-    let mut recorded: Option<Timestamp> = None;
+    let mut recorded_at: Option<Timestamp> = None;
     while !shutdown.is_cancelled() {
         if Timestamp::now().duration_since(tidied_at) > TIDY_EVERY {
             tidied_at = Timestamp::now();
@@ -96,9 +100,11 @@ async fn sweep_until(context: Context, shutdown: CancellationToken) {
             }
         }
         let now = Timestamp::now();
-        if recorded != Some(hour_of(now)) {
+        if recorded_at.is_none_or(|at| now.duration_since(at) > RECORD_EVERY || hour_of(at) != hour_of(now)) {
             match record_compliance(&context, now).await {
-                Ok(()) => recorded = Some(hour_of(now)),
+                Ok(true) => recorded_at = Some(now),
+                // There are no nodes yet: looked for again with the next sweep.
+                Ok(false) => {}
                 Err(error) => warn!(error = %error_chain(&error), "compliance is recorded later"),
             }
         }

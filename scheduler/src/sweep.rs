@@ -46,19 +46,20 @@ pub async fn tidy(context: &Context, now: Timestamp) -> Result<(), patchwave_pla
     tx.commit().await
 }
 
-/// Records how the nodes of each patch group stand, for this hour.
+/// Records how the nodes of each patch group stand, for this hour. Returns whether there are any.
 ///
 /// # Errors
-/// The store's; the next hour has its own record.
-pub async fn record_compliance(context: &Context, now: Timestamp) -> Result<(), patchwave_platform::store::Error> {
+/// The store's; what was recorded of the hour before stays.
+pub async fn record_compliance(context: &Context, now: Timestamp) -> Result<bool, patchwave_platform::store::Error> {
     let stale_after = context.store.stale_after().await?;
     let groups = context.store.group_compliance(now, stale_after, |_| true).await?;
     if groups.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let mut tx = context.store.begin().await?;
     tx.record_compliance(&groups, now).await?;
-    tx.commit().await
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// Returns whether there may be more.
