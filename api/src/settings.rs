@@ -1,5 +1,5 @@
 //! Service settings. What SSM lets an account choose is decided here by what Patchwave is, so each of its
-//! settings has one value: it can be read, and be set to what it is. One setting is our own.
+//! settings has one value: it can be read, and be set to what it is. Two settings are our own.
 
 use jiff::Timestamp;
 use patchwave_platform::store::service_settings::{
@@ -30,6 +30,10 @@ const SETTINGS: [(&str, &str, &str); 3] = [
     ),
 ];
 
+/// Our own: how many nodes may be in an installation that may restart them, over all rollouts; 0 is
+/// no limit.
+const REBOOT_CONCURRENCY: &str = "/patchwave/reboot-concurrency";
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Input {
@@ -38,7 +42,7 @@ struct Input {
 }
 
 impl Input {
-    /// An ARN ends in `servicesetting` and the id.
+    /// The id; an ARN ends in `servicesetting` and the id.
     fn id(&self) -> &str {
         self.setting_id.split_once(":servicesetting").map_or(self.setting_id.as_str(), |(_, id)| id)
     }
@@ -47,7 +51,10 @@ impl Input {
         let id = self.id();
         SETTINGS.into_iter().find(|(known, ..)| *known == id).ok_or_else(|| {
             let known = SETTINGS.map(|(known, ..)| known).join(", ");
-            let message = format!("SettingId is `{}`; there are {known}, {STALE_AFTER_HOURS}", self.setting_id);
+            let message = format!(
+                "SettingId is `{}`; there are {known}, {STALE_AFTER_HOURS}, {REBOOT_CONCURRENCY}",
+                self.setting_id
+            );
             Error::new("ServiceSettingNotFound", message)
         })
     }
@@ -56,6 +63,10 @@ impl Input {
 /// GetServiceSetting.
 pub(crate) async fn get(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
+    if input.id() == REBOOT_CONCURRENCY {
+        let value = api.store.reboot_limit().await?;
+        return Ok(json!({ "ServiceSetting": restarts(api, value) }));
+    }
     if input.id() == STALE_AFTER_HOURS {
         let stored = api.store.service_setting(STALE_AFTER_HOURS).await?;
         let Some((value, at)) = stored else {
@@ -73,7 +84,11 @@ pub(crate) async fn get(api: &Api, request: &Request) -> Result<Value, Error> {
 
 /// ResetServiceSetting: to the default.
 pub(crate) async fn reset(api: &Api, request: &Request) -> Result<Value, Error> {
-    if request.read::<Input>()?.id() == STALE_AFTER_HOURS {
+    let id = request.read::<Input>()?.id().to_owned();
+    if id == REBOOT_CONCURRENCY {
+        limit_restarts(api, 0).await?;
+    }
+    if id == STALE_AFTER_HOURS {
         let mut tx = api.store.begin().await?;
         tx.put_service_setting(STALE_AFTER_HOURS, None, Timestamp::now()).await?;
         tx.commit().await?;
@@ -81,9 +96,18 @@ pub(crate) async fn reset(api: &Api, request: &Request) -> Result<Value, Error> 
     get(api, request).await
 }
 
-/// UpdateServiceSetting: ours is changed; SSM's take the value in force and refuse others.
+/// UpdateServiceSetting: ours are changed; SSM's take the value in force and refuse others.
 pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
+    if input.id() == REBOOT_CONCURRENCY {
+        let wanted = input.setting_value.as_deref().unwrap_or_default();
+        let limit = wanted.parse().map_err(|_| {
+            let allowed = "0 for no limit, or a number of nodes";
+            Error::validation(format!("SettingValue of {REBOOT_CONCURRENCY} is `{wanted}`; allowed is {allowed}"))
+        })?;
+        limit_restarts(api, limit).await?;
+        return Ok(json!({}));
+    }
     if input.id() == STALE_AFTER_HOURS {
         let wanted = input.setting_value.as_deref().unwrap_or_default();
         let hours = wanted.parse::<u32>().ok().filter(|hours| (1..=STALE_AFTER_HOURS_MAX).contains(hours));
@@ -104,6 +128,19 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
         }
         _ => Ok(json!({})),
     }
+}
+
+async fn limit_restarts(api: &Api, limit: u32) -> Result<(), Error> {
+    let mut tx = api.store.begin().await?;
+    tx.set_reboot_limit(limit).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+fn restarts(api: &Api, limit: u32) -> Value {
+    let mut view = view(api.account_id(), REBOOT_CONCURRENCY, &limit.to_string());
+    view["Status"] = json!(if limit == 0 { "Default" } else { "Customized" });
+    view
 }
 
 fn view(account_id: &str, id: &str, value: &str) -> Value {

@@ -5,8 +5,8 @@ use clap_complete::Shell;
 
 use crate::commands::{
     access_key, activation, audit, baseline, command, compliance, cve, dead_letters, document, execution, explain,
-    group, health, inventory, listen, node, notification, patch_group, patch_now, rollout_plan, schedule, server,
-    signing_key, watch, window,
+    group, health, inventory, listen, node, notification, patch_group, patch_now, reboot_limit, rollout_plan, schedule,
+    server, signing_key, watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -128,6 +128,8 @@ pub enum Command {
     /// Scan or patch nodes now, with limits by the size of the fleet
     #[command(after_help = PATCH_NOW_HELP)]
     PatchNow(Box<patch_now::PatchNowArgs>),
+    /// How many nodes may restart at once, over all rollouts
+    RebootLimit(reboot_limit::RebootLimitArgs),
     /// Rollout plans: waves, bake times and gates, by name
     #[command(subcommand)]
     RolloutPlan(rollout_plan::RolloutPlanCommand),

@@ -161,6 +161,11 @@ impl Tally {
     }
 }
 
+/// What a rollout's ceiling is when nobody says.
+const fn unlimited() -> u32 {
+    u32::MAX
+}
+
 /// A rollout: its limits, and how many of its invocations are where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
@@ -168,6 +173,10 @@ pub struct Rollout {
     pub targets: u32,
     /// Invocations that may be in flight at once, at least 1.
     pub concurrency: u32,
+    /// Invocations that the fleet's limits leave to this rollout at the moment. Not stored: whoever
+    /// lets something happen to a rollout says it before.
+    #[serde(skip, default = "unlimited")]
+    pub ceiling: u32,
     /// Errors that are allowed; one more stops the rollout.
     pub errors_allowed: u32,
     /// How errors are bounded.
@@ -268,6 +277,7 @@ impl Rollout {
         Self {
             targets,
             concurrency: max_concurrency.concurrency_of(targets),
+            ceiling: u32::MAX,
             errors_allowed: max_errors.errors_of(targets),
             error_mode,
             phase: Phase::Planned,
@@ -357,7 +367,7 @@ impl Rollout {
 
     /// Slots that may be filled now.
     fn free_slots(&self) -> u32 {
-        let slots = self.concurrency.saturating_sub(self.in_flight);
+        let slots = self.concurrency.min(self.ceiling).saturating_sub(self.in_flight);
         match self.error_mode {
             ErrorMode::Ssm => slots,
             // Whatever is in flight or unheard may fail: with one more released, failures stay
@@ -381,7 +391,8 @@ impl Rollout {
         }
         // A strict rollout whose budget is taken by nodes that were never heard of again can
         // release nothing more, ever: it stops as if they had failed.
-        let exhausted = self.in_flight == 0 && self.pending + self.ready > 0;
+        // One to which the fleet leaves nothing waits, as others end.
+        let exhausted = self.in_flight == 0 && self.pending + self.ready > 0 && self.ceiling > 0;
         if exhausted {
             self.stop(Cause::Errors, effects);
         }

@@ -142,6 +142,22 @@ fn a_gate_that_stops_ends_what_is_held_back_as_terminated() {
 }
 
 #[test]
+fn a_ceiling_holds_releases_back_and_stops_nothing() {
+    for mode in [ErrorMode::Ssm, ErrorMode::Strict] {
+        let mut rollout = Rollout::plan(5, Limit::Count(4), Limit::Count(4), mode);
+        rollout.ceiling = 0;
+        let (mut rollout, effects) = rollout.step(&Event::Start).expect("starts");
+        assert_eq!((effects, rollout.phase), (Vec::new(), Phase::Running), "it waits for others");
+        rollout.ceiling = 2;
+        let mut rollout = check(&rollout, &Event::Moved(Vec::new()), &[Effect::Release { ready: 0, pending: 2 }]);
+        // The fleet takes one back: what is in flight stays there, and is not followed by another.
+        rollout.ceiling = 1;
+        let rollout = check(&rollout, &ended(1, Ending::Success), &[]);
+        check(&rollout, &ended(1, Ending::Success), &[Effect::Release { ready: 0, pending: 1 }]);
+    }
+}
+
+#[test]
 fn cutoff_ends_a_rollout_as_timed_out() {
     let (rollout, _) = running(1, 1, 0, ErrorMode::Ssm);
     let (rollout, _) = rollout.step(&Event::Stop(Cause::Cutoff)).expect("legal");

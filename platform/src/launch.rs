@@ -234,6 +234,7 @@ async fn launch_with(
         rollout,
         cursor: 0,
         waves,
+        may_reboot: documents::may_reboot(&document),
         delivery_seconds: request.timeout_seconds.unwrap_or(DELIVERY_SECONDS),
         execution_seconds: documents::execution_seconds(&document),
         start_before: launch.window.as_ref().and_then(|link| link.start_before),

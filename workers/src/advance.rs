@@ -35,6 +35,8 @@ pub async fn advance(
     now: Timestamp,
 ) -> Result<Effects, HandlerError> {
     let before = locked.plan.rollout.status();
+    let slots_before = locked.plan.rollout.in_flight;
+    locked.plan.rollout.ceiling = ceiling(tx, locked).await?;
     let mut effects = Effects::default();
     let mut outbox = Vec::new();
     let mut crossed = false;
@@ -70,9 +72,24 @@ pub async fn advance(
         outbox.extend(news::command_changed(locked, now));
     }
     tx.save_rollout(locked, now).await?;
+    if locked.plan.may_reboot && locked.plan.rollout.in_flight != slots_before {
+        tx.put_reboot_slots(locked.command_id, locked.plan.rollout.in_flight).await?;
+    }
     tx.enqueue(&outbox, now).await?;
     effects.outbox.extend(outbox);
     Ok(effects)
+}
+
+/// How many nodes this rollout may have in flight for the sake of the fleet: as many as may restart at
+/// once, less those of other rollouts. What they give back is taken at the next look at this one.
+async fn ceiling(tx: &mut Tx, locked: &LockedRollout) -> Result<u32, HandlerError> {
+    if !locked.plan.may_reboot {
+        return Ok(u32::MAX);
+    }
+    match tx.lock_reboot_limit().await? {
+        Some(limit) => Ok(limit.saturating_sub(tx.reboot_slots_beside(locked.command_id).await?)),
+        None => Ok(u32::MAX),
+    }
 }
 
 /// Releases invocations. Returns how many of their nodes are known to be away; those wait.

@@ -34,6 +34,7 @@ pub mod node;
 pub mod notification;
 pub mod patch_group;
 pub mod patch_now;
+pub mod reboot_limit;
 pub mod rollout_plan;
 pub mod schedule;
 pub mod server;
@@ -99,6 +100,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::Window(command) => window::run(command, &cx).await,
         Command::Execution(command) => execution::run(command, &cx).await,
         Command::Baseline(command) => baseline::run(command, &cx).await,
+        Command::RebootLimit(args) => reboot_limit::run(args, &cx).await,
         Command::RolloutPlan(command) => rollout_plan::run(command, &cx).await,
         Command::PatchNow(args) => patch_now::run(*args, &cx).await,
         Command::PatchGroup(command) => patch_group::run(command, &cx).await,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use patchwave_schemas::command::{Action, RenderedDocument};
+use patchwave_schemas::command::{Action, PatchOperation, RebootOption, RenderedDocument};
 
 mod builtin;
 mod content;
@@ -86,6 +86,21 @@ fn timeout_of(text: &str) -> Option<u32> {
 #[must_use]
 pub fn execution_seconds(document: &RenderedDocument) -> u32 {
     document.steps.iter().map(|step| step.timeout_seconds).fold(0, u32::saturating_add)
+}
+
+/// Whether a document may restart the node it runs on.
+#[must_use]
+pub fn may_reboot(document: &RenderedDocument) -> bool {
+    document.steps.iter().any(|step| {
+        matches!(
+            step.action,
+            Action::PatchBaseline {
+                operation: PatchOperation::Install,
+                reboot_option: RebootOption::RebootIfNeeded,
+                ..
+            }
+        )
+    })
 }
 
 /// Whether a document patches, and so needs a baseline.

@@ -52,6 +52,9 @@ pub struct Plan {
     /// The waves it is cut into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waves: Option<Waves>,
+    /// Whether it may restart its nodes.
+    #[serde(default)]
+    pub may_reboot: bool,
     /// Where to tell of its progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<NotificationConfig>,

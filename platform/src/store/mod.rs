@@ -45,6 +45,7 @@ pub mod outbox;
 pub mod patch_groups;
 pub mod patch_states;
 pub mod reads;
+pub mod reboot_slots;
 pub mod refused_reports;
 pub mod resource_groups;
 pub mod rollout_plans;

@@ -88,6 +88,7 @@ pub(crate) fn new_command(command_id: CommandId, targets: u32, requested_at: Tim
         rollout: Rollout::plan(targets, Limit::Count(50), Limit::Count(0), ErrorMode::Ssm),
         cursor: 0,
         waves: None,
+        may_reboot: false,
         delivery_seconds: 3_600,
         execution_seconds: documents::execution_seconds(&document),
         start_before: None,
