@@ -111,17 +111,11 @@ impl Course {
     }
 }
 
-/// Whether any step of the document may restart the node.
-#[must_use]
-pub fn may_reboot(document: &RenderedDocument) -> bool {
-    document.steps.iter().any(|step| step.phase == Some(HookPhase::Reboot))
-}
-
 #[cfg(test)]
 mod tests {
     use patchwave_schemas::command::HookPhase as Phase;
 
-    use super::super::{RUN_SHELL_SCRIPT, render};
+    use super::super::{RUN_SHELL_SCRIPT, may_reboot, render};
     use super::*;
 
     fn parameters(pairs: &[(&str, &str)]) -> Parameters {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use patchwave_schemas::command::{Action, PatchOperation, RebootOption, RenderedDocument};
+use patchwave_schemas::command::{Action, HookPhase, PatchOperation, RebootOption, RenderedDocument};
 
 mod builtin;
 mod content;
@@ -21,7 +21,7 @@ pub use builtin::{
     StepTemplate, find, render,
 };
 pub use content::{ContentError, Definition, ScriptStep};
-pub use hooks::{Course, HOOKS, hook_documents, may_reboot, render_with_hooks};
+pub use hooks::{Course, HOOKS, hook_documents, render_with_hooks};
 pub use parameters::{ParameterDefinition, ParameterType};
 pub use render::{ENVIRONMENT_PREFIX, render_own};
 
@@ -92,14 +92,16 @@ pub fn execution_seconds(document: &RenderedDocument) -> u32 {
 #[must_use]
 pub fn may_reboot(document: &RenderedDocument) -> bool {
     document.steps.iter().any(|step| {
-        matches!(
+        let installs = matches!(
             step.action,
             Action::PatchBaseline {
                 operation: PatchOperation::Install,
                 reboot_option: RebootOption::RebootIfNeeded,
                 ..
             }
-        )
+        );
+        // With hooks, installing and restarting are steps of their own.
+        installs || step.phase == Some(HookPhase::Reboot)
     })
 }
 

@@ -181,6 +181,10 @@ impl Invariants {
             return Ok(());
         }
         let only: Vec<_> = plans.iter().map(|(id, ..)| format!("'{id}'")).collect();
+        let limit = store.reboot_limit().await?;
+        let restarting: u32 =
+            plans.iter().filter(|(_, plan, _)| plan.may_reboot).map(|(_, plan, _)| plan.rollout.in_flight).sum();
+        ensure!(limit == 0 || restarting <= limit, "{restarting} nodes may restart at once");
         let text = format!(
             "SELECT command_id, node_id, ordinal, state, attempts, (report IS NOT NULL AND late_report = 0) AS heard
              FROM invocations WHERE command_id IN ({})",

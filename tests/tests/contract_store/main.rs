@@ -43,6 +43,7 @@ mod node_records;
 mod nodes;
 mod outbox;
 mod place;
+mod reboot_limit;
 mod recompute;
 mod releases;
 mod timers;

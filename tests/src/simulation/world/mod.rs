@@ -58,6 +58,8 @@ struct Temper {
     silent: f64,
     /// Whether rollouts have one or two slots and next to no budget.
     tight: bool,
+    /// How many nodes may restart at once; 0 is no limit.
+    restarts: u32,
 }
 
 impl Temper {
@@ -66,6 +68,7 @@ impl Temper {
             failing: [0.1, 0.2, 0.8][rng.random_range(0..3)],
             silent: [0.0, 0.05, 0.3][rng.random_range(0..3)],
             tight: rng.random_bool(0.5),
+            restarts: [0, 0, 1, 3][rng.random_range(0..4)],
         }
     }
 }
@@ -119,6 +122,9 @@ impl World {
         if let Some(signer) = &context.signer {
             signer.key(now).await?;
         }
+        let mut tx = context.store.begin().await?;
+        tx.set_reboot_limit(temper.restarts).await?;
+        tx.commit().await?;
         let keys = verification_keys(&context.store.signing_keys().await?, now);
         let trust = Trust::Keys(Arc::new(KeyRing::first(&keys)?));
         let nodes = (0..count)

@@ -205,6 +205,13 @@ impl World {
         let command_id = CommandId::from_uuid(id);
         let mut tx = self.context.store.begin().await?;
         let launched = launch(&mut tx, Launch { command_id, request, window: None }, self.now).await?;
+        if self.temper.restarts > 0 {
+            // As an installation would be, which has hours to end: too many steps for a seed.
+            for mut locked in tx.lock_rollouts(&[command_id]).await? {
+                locked.plan.may_reboot = true;
+                tx.save_rollout(&locked, self.now).await?;
+            }
+        }
         tx.commit().await?;
         if self.rng.random_bool(0.9) {
             self.flush(launched.messages).await?;
