@@ -13,5 +13,6 @@ mod rebound;
 mod registered;
 mod rollouts;
 mod this_machine;
+mod waves;
 mod whole_life;
 mod window;
