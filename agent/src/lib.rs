@@ -4,6 +4,7 @@
 //! [`transport`] talks, [`runtime`] drives them. [`simulate`] puts made-up nodes through the same
 //! path. Nothing here knows the store or the control plane's rules.
 
+mod baseline_file;
 pub mod credentials;
 pub mod execute;
 pub mod fingerprint;

@@ -114,6 +114,7 @@ async fn run_baseline_here(asked: &RunBaseline) -> anyhow::Result<ExitCode> {
             Operation::Install => PatchOperation::Install,
         },
         baseline: asked.baseline.clone(),
+        install_override_list: asked.install_override_list.clone(),
         root: std::path::absolute(&asked.root).context("--root")?,
         state_dir: std::path::absolute(&asked.state_dir).context("--state-dir")?,
     };

@@ -101,6 +101,10 @@ pub(crate) struct RunBaseline {
     /// operating system. Default: the predefined baseline of this machine's system
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Option<PathBuf>,
+    /// SSM's InstallOverrideList (YAML or JSON): what to install in place of what the baseline
+    /// approves. Scans ignore it, and the report stays the baseline's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) install_override_list: Option<PathBuf>,
     /// Patch the system under this directory
     #[arg(long, env = "PATCHWAVE_AGENT_ROOT", default_value = "/", value_name = "DIR")]
     pub(crate) root: PathBuf,

@@ -118,3 +118,43 @@ fn what_is_wrong_with_a_baseline_is_said_with_its_field() {
     let error = String::from_utf8(run(&scratch, "Sweep", &[]).stderr).unwrap();
     assert!(error.contains("Scan") && error.contains("Install"), "{error}");
 }
+
+#[test]
+fn list_of_overrides_says_what_is_installed_and_the_report_stays_the_baselines() {
+    let scratch = world();
+    scratch.publish("stable", &Deb::new("pw-plain", "2"));
+    let path = file(
+        &scratch,
+        &json!({ "OperatingSystem": "DEBIAN", "RejectedPatches": ["pw-plain"], "ApprovalRules": { "PatchRules": [
+            { "PatchFilterGroup": {}, "ApproveAfterDays": 0 } ] } }),
+    );
+    let list = scratch.root().join("list.yaml");
+    let run_by = |text: &str, operation: &str| {
+        fs::write(&list, text).unwrap();
+        let (baseline, list) = (path.to_str().unwrap(), list.to_str().unwrap());
+        run(&scratch, operation, &["--output", "json", "--baseline", baseline, "--install-override-list", list])
+    };
+
+    // Neither a security update nor allowed by the baseline, but on the list.
+    let installed = run_by("patches:\n- id: 'pw-pla*'\n  title: '2'\n", "Install");
+    let by_list = report(&installed);
+    assert_eq!(by_list["outcome"], "Success", "{by_list:#}");
+    assert!(
+        by_list["stdout"].as_str().unwrap().contains("Tried by the InstallOverrideList: pw-plain.all; failed: none")
+    );
+    let plain = by_list["patches"].as_array().unwrap().iter().find(|patch| patch["kb_id"] == "pw-plain.all").unwrap();
+    assert_eq!((&plain["state"], &plain["title"]), (&json!("InstalledOther"), &json!("pw-plain.all:2")));
+    assert_eq!(state_of(&by_list, "pw-old"), "Missing", "approved, and not on the list");
+
+    // A version that no repository has fails; what else is on the list is installed.
+    let failed = report(&run_by("patches: [{id: pw-old}, {id: pw-plain, title: '9'}]", "Install"));
+    assert_eq!(failed["outcome"], "Failed", "{failed:#}");
+    assert!(failed["stdout"].as_str().unwrap().contains("no repository has the version `9`"), "{failed:#}");
+    assert_eq!(state_of(&failed, "pw-old"), "Installed");
+
+    // Scans read over it, and what is no list is refused.
+    assert_eq!(report(&run_by("patches: [{id: pw-plain, title: '9'}]", "Scan"))["outcome"], "Success");
+    let refused = run_by("patches: [{title: x}]", "Install");
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("missing field `id`"));
+}

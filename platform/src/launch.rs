@@ -520,6 +520,7 @@ impl Baselines {
                     available_security_updates: baseline
                         .available_security_updates_compliance_status
                         .unwrap_or_default(),
+                    install_override: Vec::new(),
                 };
                 (key, snapshot)
             })

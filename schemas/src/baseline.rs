@@ -167,6 +167,19 @@ pub struct BaselineSnapshot {
     /// How security updates count that exist and are not approved yet (Windows).
     #[serde(default, skip_serializing_if = "AvailableSecurityUpdatesCompliance::is_default")]
     pub available_security_updates: AvailableSecurityUpdatesCompliance,
+    /// What is to be installed in place of what the rules approve; empty where the rules decide.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub install_override: Vec<OverrideEntry>,
+}
+
+/// One patch of SSM's InstallOverrideList. Both are globs, without regard to case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OverrideEntry {
+    /// `name.arch` or the name of a package; the id of a patch.
+    pub id: String,
+    /// Narrows it to a version, in one of the ways in which titles are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
 }
 
 impl BaselineSnapshot {
@@ -182,6 +195,7 @@ impl BaselineSnapshot {
             rules,
             sources: Vec::new(),
             available_security_updates: AvailableSecurityUpdatesCompliance::default(),
+            install_override: Vec::new(),
         }
     }
 }

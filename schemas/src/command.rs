@@ -115,6 +115,13 @@ pub enum Action {
         operation: PatchOperation,
         /// What may happen after an installation.
         reboot_option: RebootOption,
+        /// SSM's `InstallOverrideList`: an `https` URL whose list says what to install in the
+        /// baseline's place. Scans ignore it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        install_override_list: Option<String>,
+        /// SSM's `BaselineOverride`: an `https` URL of baselines that take the place of the message's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        baseline_override: Option<String>,
     },
 }
 

@@ -38,8 +38,18 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[
 
 /// Everything the engine may use. It has no runtime, no I/O, no clock and no randomness. Packing an
 /// inventory (`base64`, `flate2`) is a function of its bytes.
-const ENGINE_MAY_USE: &[&str] =
-    &["patchwave-schemas", "base64", "croner", "flate2", "jiff", "regex", "serde", "serde_json", "thiserror"];
+const ENGINE_MAY_USE: &[&str] = &[
+    "patchwave-schemas",
+    "base64",
+    "croner",
+    "flate2",
+    "jiff",
+    "regex",
+    "serde",
+    "serde-saphyr",
+    "serde_json",
+    "thiserror",
+];
 
 /// The same for the messages.
 const SCHEMAS_MAY_USE: &[&str] =

@@ -17,6 +17,8 @@ use patchwave_schemas::node::{OperatingSystem, PlatformType};
 use patchwave_schemas::report::{InvocationProgressed, NodeScanned, Outcome, StepResult};
 use tokio_util::sync::CancellationToken;
 
+use super::fetch::FetchError;
+use super::overrides::{Asked, Rules};
 use super::patch::{self, PatchRequest};
 use super::{Execution, ExecutionEnd, Job, Mode, RebootPoint};
 use crate::packages::{InstallProgress, InstallResult, PackageError, ScanResult};
@@ -112,6 +114,11 @@ pub trait StepRunner: Send + Sync {
     }
     /// Runs a script to its end, its timeout or its cancellation.
     async fn shell(&self, context: &StepContext<'_>) -> StepEnd;
+    /// Fetches what a command names by its URL, if it is at most `bytes_max` long.
+    ///
+    /// # Errors
+    /// [`FetchError`], whose words hold nothing of what stands behind the URL's `?`.
+    async fn fetch(&self, url: &str, bytes_max: usize) -> Result<Vec<u8>, FetchError>;
     /// Judges the installed packages.
     ///
     /// # Errors
@@ -144,7 +151,9 @@ pub async fn run_document(runner: &dyn StepRunner, job: &Job, control: &Control)
         control.progress.begin_step(index, step.name.clone());
         let mut started_at = runner.now();
         let mut printed = String::new();
+        let mut kept = None;
         if let (Mode::AfterReboot(point), true) = (&job.mode, index == first) {
+            kept = point.overriding.as_deref();
             started_at = point.step_started_at;
             printed.clone_from(&point.stdout);
         }
@@ -169,7 +178,7 @@ pub async fn run_document(runner: &dyn StepRunner, job: &Job, control: &Control)
                 Mode::AfterReboot(_) if index == first => patch::Judge::AfterReboot,
                 Mode::AfterReboot(_) => patch::Judge::No,
             };
-            match run_step(runner, &context, started_at, judge).await {
+            match run_step(runner, &context, started_at, judge, kept).await {
                 Ended::Step { end, scan, found } => {
                     scans.extend(scan);
                     if let Some(found) = found {
@@ -179,9 +188,10 @@ pub async fn run_document(runner: &dyn StepRunner, job: &Job, control: &Control)
                     }
                     end
                 }
-                Ended::NeedsReboot { stdout, scan } => {
-                    scans.push(scan);
-                    let point = RebootPoint { step: index, results, step_started_at: started_at, stdout, scans };
+                Ended::NeedsReboot { stdout, scan, overriding } => {
+                    scans.extend(scan);
+                    let step_started_at = started_at;
+                    let point = RebootPoint { step: index, results, step_started_at, stdout, scans, overriding };
                     return Execution { command_id: invocation.command_id, end: ExecutionEnd::NeedsReboot(point) };
                 }
             }
@@ -214,7 +224,7 @@ pub fn run_document_now(runner: &dyn StepRunner, job: &Job) -> Execution {
 
 enum Ended {
     Step { end: StepEnd, scan: Option<NodeScanned>, found: Option<patch::Found> },
-    NeedsReboot { stdout: String, scan: NodeScanned },
+    NeedsReboot { stdout: String, scan: Option<NodeScanned>, overriding: Option<Box<BaselineSnapshot>> },
 }
 
 async fn run_step(
@@ -222,6 +232,7 @@ async fn run_step(
     context: &StepContext<'_>,
     started_at: Timestamp,
     judge: patch::Judge,
+    kept: Option<&BaselineSnapshot>,
 ) -> Ended {
     let platform = runner.operating_system().platform_type();
     match &context.step.action {
@@ -233,7 +244,7 @@ async fn run_step(
             };
             Ended::Step { end, scan: None, found: None }
         }
-        Action::PatchBaseline { operation, reboot_option } => {
+        Action::PatchBaseline { operation, reboot_option, install_override_list, baseline_override } => {
             let Some(baseline) = &context.invocation.baseline else {
                 let end = StepEnd::not_started(Outcome::Failed, "the command carries no baseline to patch by");
                 return Ended::Step { end, scan: None, found: None };
@@ -242,15 +253,36 @@ async fn run_step(
                 let end = StepEnd::not_started(Outcome::Skipped, "the baseline is for another platform");
                 return Ended::Step { end, scan: None, found: None };
             }
-            let request =
-                PatchRequest { baseline, operation: *operation, reboot_option: *reboot_option, started_at, judge };
-            let patched = patch::run(runner, context, &request).await;
-            match patched.scan {
-                Some(scan) if patched.reboot_required && wants_reboot(&request, runner) => {
-                    Ended::NeedsReboot { stdout: patched.end.stdout, scan }
+            let asked = Asked {
+                baseline,
+                operation: *operation,
+                list_url: install_override_list.as_deref(),
+                baseline_url: baseline_override.as_deref(),
+                kept,
+            };
+            let rules = tokio::select! {
+                biased;
+                rules = Rules::resolve(runner, asked) => rules,
+                () = context.control.cancel.cancelled() => {
+                    let end = StepEnd::not_started(Outcome::Cancelled, "cancelled while the override was fetched");
+                    return Ended::Step { end, scan: None, found: None };
                 }
-                scan => Ended::Step { end: patched.end, scan, found: Some(patched.found) },
+            };
+            let rules = match rules {
+                Ok(rules) => rules,
+                Err(why) => {
+                    let end = StepEnd::not_started(Outcome::Failed, why);
+                    return Ended::Step { end, scan: None, found: None };
+                }
+            };
+            let request =
+                PatchRequest { rules: &rules, operation: *operation, reboot_option: *reboot_option, started_at, judge };
+            let patched = patch::run(runner, context, &request).await;
+            if patched.reboot_required && wants_reboot(&request, runner) {
+                let overriding = rules.to_keep().map(Box::new);
+                return Ended::NeedsReboot { stdout: patched.end.stdout, scan: patched.scan, overriding };
             }
+            Ended::Step { end: patched.end, scan: patched.scan, found: Some(patched.found) }
         }
     }
 }

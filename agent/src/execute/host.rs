@@ -10,6 +10,7 @@ use patchwave_schemas::baseline::BaselineSnapshot;
 use patchwave_schemas::node::OperatingSystem;
 
 use super::document::{StepContext, StepEnd, StepRunner};
+use super::fetch::{self, FetchError};
 use super::shell;
 use crate::packages::{
     InstallOptions, InstallProgress, InstallResult, PackageError, PackageManager, ScanResult, exclusive,
@@ -60,6 +61,10 @@ impl StepRunner for HostRunner {
 
     async fn shell(&self, context: &StepContext<'_>) -> StepEnd {
         shell::run(context, &self.state_dir).await
+    }
+
+    async fn fetch(&self, url: &str, bytes_max: usize) -> Result<Vec<u8>, FetchError> {
+        fetch::fetch(url, bytes_max).await
     }
 
     async fn scan(&self, baseline: &BaselineSnapshot) -> Result<ScanResult, PackageError> {

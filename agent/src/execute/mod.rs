@@ -7,19 +7,23 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use patchwave_schemas::CommandId;
+use patchwave_schemas::baseline::BaselineSnapshot;
 use patchwave_schemas::command::RunInvocation;
 use patchwave_schemas::report::{NodeScanned, StepResult};
 use serde::{Deserialize, Serialize};
 
 mod document;
+mod fetch;
 mod host;
 mod output;
+mod overrides;
 mod patch;
 mod shell;
 #[cfg(test)]
 mod tests;
 
 pub use document::{Control, Progress, StepContext, StepEnd, StepRunner, run_document, run_document_now};
+pub use fetch::FetchError;
 pub use host::HostRunner;
 pub(crate) use output::chain as error_chain;
 
@@ -62,6 +66,9 @@ pub struct RebootPoint {
     /// Scans made before it.
     #[serde(default)]
     pub scans: Vec<NodeScanned>,
+    /// What the step went by in place of the command's baseline, so that it is judged by the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overriding: Option<Box<BaselineSnapshot>>,
 }
 
 /// What became of a job. To [`crate::node::NodeCore::finished`].

@@ -2,22 +2,24 @@
 //!
 //! How an installation went is told by the scan after it, never by an exit code.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use patchwave_engine::baseline::Inventory;
-use patchwave_schemas::baseline::{BaselineSnapshot, PatchState};
+use patchwave_schemas::baseline::{BaselineSnapshot, PatchRecord, PatchState};
 use patchwave_schemas::command::{PatchOperation, RebootOption};
 use patchwave_schemas::report::{ERROR_CHARS_MAX, NodeScanned, OUTPUT_CHARS_MAX, Outcome};
 
 use super::document::{StepContext, StepEnd, StepRunner};
 use super::output;
+use super::overrides::Rules;
 use crate::packages::{InstallProgress, InstallResult, PackageError, ScanResult};
 
 /// What a patch step is to do.
 #[derive(Debug)]
 pub(super) struct PatchRequest<'a> {
-    pub(super) baseline: &'a BaselineSnapshot,
+    pub(super) rules: &'a Rules,
     pub(super) operation: PatchOperation,
     pub(super) reboot_option: RebootOption,
     pub(super) started_at: Timestamp,
@@ -39,7 +41,8 @@ pub(super) enum Judge {
 #[derive(Debug)]
 pub(super) struct Patched {
     pub(super) end: StepEnd,
-    /// Absent when the packages could not be read or the step did not get there.
+    /// Absent when the packages could not be read or the step did not get there, and for rules whose
+    /// findings are not reported.
     pub(super) scan: Option<NodeScanned>,
     pub(super) reboot_required: bool,
     pub(super) found: Found,
@@ -80,21 +83,51 @@ async fn work(runner: &dyn StepRunner, context: &StepContext<'_>, request: &Patc
     let found: Result<InstallResult, PackageError> = if installs && request.judge == Judge::No {
         let progress = context.control.progress.clone();
         let say = move |at: InstallProgress| progress.say(in_words(at));
-        runner.install(request.baseline, &say).await
+        runner.install(request.rules.installing(), &say).await
     } else {
-        runner.scan(request.baseline).await.map(|scan| InstallResult { scan, ..InstallResult::default() })
+        let judged = runner.scan(request.rules.installing()).await;
+        judged.map(|scan| InstallResult { scan, ..InstallResult::default() })
     };
-    match found {
-        Ok(result) => judged(runner, context, request, result),
+    let result = match found {
+        Ok(result) => result,
+        Err(error) => return stopped(Outcome::Failed, output::chain(&error)),
+    };
+    if request.rules.list.is_none() {
+        return judged(runner, context, request, result, None);
+    }
+    // Whatever the list brought, compliance is the baseline's matter.
+    match runner.scan(&request.rules.baseline).await {
+        Ok(mut by_baseline) => {
+            carry_failures(&result.scan, &mut by_baseline);
+            judged(runner, context, request, result, Some(by_baseline))
+        }
         Err(error) => stopped(Outcome::Failed, output::chain(&error)),
     }
 }
 
+/// What the list could not bring and the baseline approves as well is not missing but failed.
+fn carry_failures(by_list: &ScanResult, by_baseline: &mut ScanResult) {
+    let failed: HashMap<&str, &PatchRecord> = by_list
+        .patches
+        .iter()
+        .filter(|patch| patch.state == PatchState::Failed)
+        .map(|patch| (patch.kb_id.as_str(), patch))
+        .collect();
+    for patch in by_baseline.patches.iter_mut().filter(|patch| patch.state == PatchState::Missing) {
+        if let Some(failed) = failed.get(patch.kb_id.as_str()) {
+            patch.state = PatchState::Failed;
+            patch.reason.clone_from(&failed.reason);
+        }
+    }
+}
+
+/// `by_baseline` is what is reported where a list said what to install.
 fn judged(
     runner: &dyn StepRunner,
     context: &StepContext<'_>,
     request: &PatchRequest<'_>,
     result: InstallResult,
+    by_baseline: Option<ScanResult>,
 ) -> Patched {
     let installs = request.operation == PatchOperation::Install;
     let scan = result.scan;
@@ -104,7 +137,17 @@ fn judged(
         attempted: !result.attempted.is_empty(),
     };
     let failure = if installs { shortcoming(&scan, request.judge) } else { None };
-    let mut stdout = summary(request.baseline, &scan);
+    let reboot_required = scan.reboot_required;
+    let mut stdout = String::new();
+    if by_baseline.is_some() {
+        stdout = list_summary(&scan, &result.attempted);
+    }
+    let scan = by_baseline.unwrap_or(scan);
+    let baseline = &request.rules.baseline;
+    stdout.push_str(&summary(baseline, &scan));
+    if !request.rules.is_reported {
+        stdout.push_str(&shortcomings(&scan));
+    }
     stdout.push_str(&result.stdout);
     let mut stderr = failure.clone().unwrap_or_default();
     if !result.stderr.is_empty() {
@@ -123,10 +166,10 @@ fn judged(
     let report = NodeScanned {
         node_id: runner.node_id().clone(),
         command_id: context.invocation.command_id,
-        baseline_id: request.baseline.baseline_id.clone(),
-        baseline_version: request.baseline.baseline_version,
-        snapshot_id: request.baseline.snapshot_id.clone(),
-        patch_group: request.baseline.patch_group.clone(),
+        baseline_id: baseline.baseline_id.clone(),
+        baseline_version: baseline.baseline_version,
+        snapshot_id: baseline.snapshot_id.clone(),
+        patch_group: baseline.patch_group.clone(),
         operation: request.operation,
         reboot_option: installs.then_some(request.reboot_option),
         started_at: request.started_at,
@@ -136,7 +179,7 @@ fn judged(
         inventory: scan.inventory.as_ref().and_then(packed),
         next_change: scan.evaluation.next_change(),
     };
-    Patched { end, scan: Some(report), reboot_required: scan.reboot_required, found }
+    Patched { end, scan: request.rules.is_reported.then_some(report), reboot_required, found }
 }
 
 /// What was judged, as reports carry it. Without it the report is as good for now.
@@ -167,6 +210,20 @@ fn installable(scan: &ScanResult) -> usize {
 
 fn count(scan: &ScanResult, state: PatchState) -> usize {
     scan.patches.iter().filter(|patch| patch.state == state).count()
+}
+
+/// What was tried by a list, by name: nothing else says it, for the report is the baseline's.
+fn list_summary(by_list: &ScanResult, attempted: &[String]) -> String {
+    let failed = by_list.patches.iter().filter(|patch| patch.state == PatchState::Failed);
+    let failed: Vec<String> = failed.map(|patch| format!("{} ({})", patch.kb_id, patch.reason)).collect();
+    let some = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    format!("Tried by the InstallOverrideList: {}; failed: {}.\n", some(attempted), some(&failed))
+}
+
+/// What is not as the baseline wants it, a line each: of a BaselineOverride nothing is reported.
+fn shortcomings(scan: &ScanResult) -> String {
+    let wrong = scan.patches.iter().filter(|patch| !patch.state.is_compliant());
+    wrong.map(|patch| format!("{:?} {}: {}\n", patch.state, patch.title, patch.reason)).collect()
 }
 
 fn summary(baseline: &BaselineSnapshot, scan: &ScanResult) -> String {

@@ -1,7 +1,7 @@
 //! Documents on a made-up machine: what is skipped, what is judged, when the node is restarted.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -28,6 +28,10 @@ struct Machine {
     missing: bool,
     /// The script that fails, by the name of its step.
     bad_script: &'static str,
+    /// What stands behind the URLs that it can fetch.
+    files: Vec<(&'static str, String)>,
+    /// What it scanned and installed by: the baseline's name and the ids of its list.
+    went_by: Mutex<Vec<String>>,
 }
 
 impl Machine {
@@ -40,7 +44,14 @@ impl Machine {
             installs: AtomicUsize::new(0),
             missing: false,
             bad_script: "",
+            files: Vec::new(),
+            went_by: Mutex::default(),
         }
+    }
+
+    fn note(&self, what: &str, baseline: &BaselineSnapshot) {
+        let ids: Vec<&str> = baseline.install_override.iter().map(|entry| entry.id.as_str()).collect();
+        self.went_by.lock().unwrap().push(format!("{what} by {} {ids:?}", baseline.name));
     }
 
     fn run(&self, job: &Job) -> ExecutionEnd {
@@ -73,7 +84,13 @@ impl StepRunner for Machine {
         let outcome = if context.step.name == self.bad_script { Outcome::Failed } else { Outcome::Success };
         StepEnd { exit_code: 0, ..StepEnd::not_started(outcome, "") }
     }
-    async fn scan(&self, _: &BaselineSnapshot) -> Result<ScanResult, PackageError> {
+    async fn fetch(&self, url: &str, _: usize) -> Result<Vec<u8>, FetchError> {
+        let found = self.files.iter().find(|(known, _)| *known == url);
+        let away = || FetchError { url: url.to_owned(), problem: "away".to_owned(), is_transient: false };
+        found.map(|(_, text)| text.clone().into_bytes()).ok_or_else(away)
+    }
+    async fn scan(&self, baseline: &BaselineSnapshot) -> Result<ScanResult, PackageError> {
+        self.note("scan", baseline);
         let is_missing = self.missing && self.installs.load(Ordering::Relaxed) == 0;
         let missing =
             Decision { state: PatchState::Missing, approved_version: Some("2".into()), ..Decision::default() };
@@ -86,6 +103,7 @@ impl StepRunner for Machine {
         baseline: &BaselineSnapshot,
         _: &(dyn Fn(InstallProgress) + Send + Sync),
     ) -> Result<InstallResult, PackageError> {
+        self.note("install", baseline);
         let is_first = self.installs.fetch_add(1, Ordering::Relaxed) == 0;
         let attempted = if self.missing && is_first { vec!["a.amd64".to_owned()] } else { Vec::new() };
         Ok(InstallResult { scan: self.scan(baseline).await?, attempted, ..InstallResult::default() })
@@ -97,7 +115,12 @@ fn shell() -> Action {
 }
 
 fn install(reboot_option: RebootOption) -> Action {
-    Action::PatchBaseline { operation: PatchOperation::Install, reboot_option }
+    Action::PatchBaseline {
+        operation: PatchOperation::Install,
+        reboot_option,
+        install_override_list: None,
+        baseline_override: None,
+    }
 }
 
 fn job(mode: Mode, actions: impl IntoIterator<Item = Action>) -> Job {
@@ -230,4 +253,95 @@ fn last_hook_runs_behind_the_restart() {
     assert_eq!(point.results.len(), 4, "{:?}", point.results);
     let ran = ran(Machine::debian().run(&hooked(Mode::AfterReboot(point), "RebootIfNeeded")));
     assert_eq!(ran[4..], ["PatchReboot", "OnExit-runShellScript"]);
+}
+
+/// A patch step with overrides, and what is behind their URLs.
+fn overriding(operation: PatchOperation, list: Option<&str>, baseline: Option<&str>) -> Action {
+    Action::PatchBaseline {
+        operation,
+        reboot_option: RebootOption::RebootIfNeeded,
+        install_override_list: list.map(str::to_owned),
+        baseline_override: baseline.map(str::to_owned),
+    }
+}
+
+const LIST: &str = "https://host/list.yaml";
+const BASELINE: &str = "https://host/baselines.json";
+
+fn machine_with_files() -> Machine {
+    let baselines = r#"[{ "Name": "other", "OperatingSystem": "DEBIAN" }, { "OperatingSystem": "UBUNTU" }]"#;
+    let files = vec![(LIST, "patches:\n- id: bash\n".to_owned()), (BASELINE, baselines.to_owned())];
+    Machine { files, ..Machine::debian() }
+}
+
+#[test]
+fn list_says_what_is_installed_and_the_baseline_what_is_reported() {
+    let machine = machine_with_files();
+    let end = machine.run(&job(Mode::Fresh, [overriding(PatchOperation::Install, Some(LIST), None)]));
+    let ExecutionEnd::Done { steps, scans, .. } = end else { panic!("a restart") };
+    assert_eq!((steps[0].outcome, scans.len()), (Outcome::Success, 1), "{steps:?}");
+    assert_eq!(
+        *machine.went_by.lock().unwrap(),
+        ["install by test [\"bash\"]", "scan by test [\"bash\"]", "scan by test []"],
+        "the list judges its installation, the baseline the node"
+    );
+}
+
+#[test]
+fn scan_reads_over_a_list() {
+    let machine = Machine::debian();
+    let job = job(Mode::Fresh, [overriding(PatchOperation::Scan, Some(LIST), None)]);
+    assert_eq!(machine.outcomes(&job), [Outcome::Success], "it is not even fetched");
+    assert_eq!(*machine.went_by.lock().unwrap(), ["scan by test []"]);
+}
+
+#[test]
+fn baseline_override_judges_for_this_command_and_is_not_reported() {
+    for operation in [PatchOperation::Scan, PatchOperation::Install] {
+        let machine = Machine { missing: true, ..machine_with_files() };
+        let end = machine.run(&job(Mode::Fresh, [overriding(operation, None, Some(BASELINE))]));
+        let ExecutionEnd::Done { steps, scans, .. } = end else { panic!("a restart") };
+        assert_eq!((steps[0].outcome, scans.len()), (Outcome::Success, 0), "{steps:?}");
+        assert!(steps[0].stdout.contains("Baseline other"), "{}", steps[0].stdout);
+        assert!(machine.went_by.lock().unwrap().iter().all(|went| went.ends_with("by other []")));
+    }
+}
+
+#[test]
+fn override_that_cannot_be_had_fails_the_step_and_nothing_is_installed() {
+    let files = vec![(LIST, "patches: []".to_owned()), (BASELINE, r#"[{ "OperatingSystem": "UBUNTU" }]"#.to_owned())];
+    for (files, list, baseline, why) in [
+        (vec![], Some(LIST), None, "could not fetch `https://host/list.yaml`: away"),
+        (vec![], None, Some(BASELINE), "could not fetch `https://host/baselines.json`: away"),
+        (files.clone(), Some(LIST), None, "InstallOverrideList: patches has 0 entries"),
+        (files, None, Some(BASELINE), "BaselineOverride: 0 of the baselines are for Debian"),
+    ] {
+        let machine = Machine { files, ..Machine::debian() };
+        let end = machine.run(&job(Mode::Fresh, [overriding(PatchOperation::Install, list, baseline)]));
+        let ExecutionEnd::Done { steps, scans, .. } = end else { panic!("a restart") };
+        assert_eq!((steps[0].outcome, scans.len()), (Outcome::Failed, 0));
+        assert!(steps[0].stderr.contains(why), "{}", steps[0].stderr);
+        assert!(machine.went_by.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn behind_a_restart_the_step_is_judged_by_the_override_that_it_began_with() {
+    for (list, baseline, went_by, reports) in [
+        (Some(LIST), None, &["scan by test [\"bash\"]", "scan by test []"][..], 2),
+        (None, Some(BASELINE), &["scan by other []"], 0),
+    ] {
+        let actions = || [overriding(PatchOperation::Install, list, baseline)];
+        let before = Machine { needs_restart: true, ..machine_with_files() };
+        let ExecutionEnd::NeedsReboot(point) = before.run(&job(Mode::Fresh, actions())) else { panic!("no restart") };
+        let journaled = serde_json::from_value(serde_json::to_value(&point).unwrap()).unwrap();
+        assert_eq!(point, journaled);
+        // What was behind the URL is gone.
+        let after = Machine::debian();
+        let ExecutionEnd::Done { steps, scans, .. } = after.run(&job(Mode::AfterReboot(journaled), actions())) else {
+            panic!("another restart")
+        };
+        assert_eq!((steps[0].outcome, scans.len()), (Outcome::Success, reports), "{steps:?}");
+        assert_eq!(*after.went_by.lock().unwrap(), went_by);
+    }
 }

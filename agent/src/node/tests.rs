@@ -33,7 +33,12 @@ fn shell() -> Action {
 }
 
 fn patch(operation: PatchOperation) -> Action {
-    Action::PatchBaseline { operation, reboot_option: RebootOption::RebootIfNeeded }
+    Action::PatchBaseline {
+        operation,
+        reboot_option: RebootOption::RebootIfNeeded,
+        install_override_list: None,
+        baseline_override: None,
+    }
 }
 
 fn invocation(number: u128, action: Action) -> RunInvocation {

@@ -4,25 +4,30 @@
 //! what a command would find, install and say. Only the restart is left to whoever called: there
 //! is nothing that would go on after it.
 
-mod file;
 mod show;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use patchwave_engine::baseline::{Evaluation, LeftOut};
+use patchwave_engine::baseline::{Evaluation, LeftOut, OVERRIDE_BYTES_MAX, OverrideListError, parse_override_list};
 use patchwave_engine::documents::{self, RUN_PATCH_BASELINE};
-use patchwave_schemas::baseline::{BaselineSnapshot, PatchRecord};
+use patchwave_schemas::baseline::{BaselineSnapshot, OverrideEntry, PatchRecord};
 use patchwave_schemas::command::{PatchOperation, RunInvocation};
 use patchwave_schemas::node::OperatingSystem;
 use patchwave_schemas::report::Outcome;
 use patchwave_schemas::{BaselineId, CommandId, NodeId};
 use serde::Serialize;
 
-pub use self::file::{BASELINE_BYTES_MAX, BaselineFileError, parse_baseline, predefined_baseline, read_baseline};
-use crate::execute::{Control, ExecutionEnd, HostRunner, Job, Mode, StepContext, StepEnd, StepRunner, run_document};
+pub use crate::baseline_file::{
+    BASELINE_BYTES_MAX, BaselineFileError, parse_baseline, predefined_baseline, read_baseline,
+};
+use crate::execute::{
+    Control, ExecutionEnd, FetchError, HostRunner, Job, Mode, StepContext, StepEnd, StepRunner, run_document,
+};
 use crate::packages::{self, InstallProgress, InstallResult, PackageError, ScanResult, os_release};
 
 /// What is to be done.
@@ -32,6 +37,8 @@ pub struct Request {
     pub operation: PatchOperation,
     /// The baseline's file; without one, what SSM has predefined for the system.
     pub baseline: Option<PathBuf>,
+    /// The file of SSM's InstallOverrideList, which says what to install in the baseline's place.
+    pub install_override_list: Option<PathBuf>,
     /// The system, as a directory.
     pub root: PathBuf,
     /// Absolute; the agent's directory, for its notes on release dates.
@@ -48,6 +55,24 @@ pub enum RunBaselineError {
     /// The baseline is none for this system.
     #[error(transparent)]
     Baseline(#[from] BaselineFileError),
+    /// The InstallOverrideList cannot be read.
+    #[error("could not read InstallOverrideList `{path}`")]
+    ReadList {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The InstallOverrideList is none.
+    #[error("InstallOverrideList `{path}`")]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OverrideListError,
+    },
 }
 
 /// What was found and done. Its JSON is what `--output json` prints.
@@ -109,10 +134,13 @@ pub struct Node {
 pub async fn run_baseline(request: &Request) -> Result<Report, RunBaselineError> {
     let profile = os_release(&request.root)?.profile();
     let os = profile.operating_system;
-    let baseline = match &request.baseline {
+    let mut baseline = match &request.baseline {
         Some(path) => read_baseline(path, os)?,
         None => predefined_baseline(os),
     };
+    if let Some(path) = &request.install_override_list {
+        baseline.install_override = read_override_list(path)?;
+    }
     let packages = packages::detect(&request.root, &request.state_dir).map(Arc::from);
     let node_id = NodeId::from_bits(0);
     let runner = Watched {
@@ -155,6 +183,15 @@ pub async fn run_baseline(request: &Request) -> Result<Report, RunBaselineError>
         stdout: step.1,
         stderr: step.2,
     })
+}
+
+fn read_override_list(path: &Path) -> Result<Vec<OverrideEntry>, RunBaselineError> {
+    let read = |source| RunBaselineError::ReadList { path: path.to_owned(), source };
+    let mut text = Vec::new();
+    // One byte more than is allowed tells a list that is too long.
+    let limit = OVERRIDE_BYTES_MAX as u64 + 1;
+    File::open(path).map_err(read)?.take(limit).read_to_end(&mut text).map_err(read)?;
+    parse_override_list(&text).map_err(|source| RunBaselineError::List { path: path.to_owned(), source })
 }
 
 /// The command that a control plane would send.
@@ -215,6 +252,10 @@ impl StepRunner for Watched {
 
     async fn shell(&self, context: &StepContext<'_>) -> StepEnd {
         self.host.shell(context).await
+    }
+
+    async fn fetch(&self, url: &str, bytes_max: usize) -> Result<Vec<u8>, FetchError> {
+        self.host.fetch(url, bytes_max).await
     }
 
     async fn scan(&self, baseline: &BaselineSnapshot) -> Result<ScanResult, PackageError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
-use patchwave_engine::baseline::{AvailableVersion, InstalledPackage, Inventory, NodeProfile, Origin, evaluate};
+use patchwave_engine::baseline::{AvailableVersion, InstalledPackage, Inventory, NodeProfile, Origin, judge};
 use patchwave_schemas::baseline::{BaselineSnapshot, PatchState};
 
 use super::SimulatedSystem;
@@ -113,7 +113,7 @@ impl Packages {
                 ..AvailableVersion::default()
             })
             .collect();
-        let evaluation = evaluate(&baseline.rules, &self.profile, &installed, &available, now);
+        let evaluation = judge(baseline, &self.profile, &installed, &available, now);
         let patches = evaluation.decisions.iter().map(patchwave_engine::baseline::Decision::to_record).collect();
         // A simulated node restarts in no time, so nothing is ever left pending.
         let inventory = Some(Inventory::of_packages(self.profile.clone(), installed, available));

@@ -12,7 +12,7 @@ use patchwave_schemas::report::Outcome;
 
 use super::packages::Packages;
 use super::{Behaviour, chance};
-use crate::execute::{StepContext, StepEnd, StepRunner};
+use crate::execute::{FetchError, StepContext, StepEnd, StepRunner};
 use crate::packages::{InstallProgress, InstallResult, PackageError, ScanResult};
 
 /// A node without a machine.
@@ -87,6 +87,11 @@ impl StepRunner for SimulatedRunner {
             stderr: if failed { "simulated failure\n".to_owned() } else { String::new() },
             ends_document: false,
         }
+    }
+
+    async fn fetch(&self, url: &str, _bytes_max: usize) -> Result<Vec<u8>, FetchError> {
+        let url = url.split(['?', '#']).next().unwrap_or_default().to_owned();
+        Err(FetchError { url, problem: "simulated nodes fetch nothing".to_owned(), is_transient: false })
     }
 
     async fn scan(&self, baseline: &BaselineSnapshot) -> Result<ScanResult, PackageError> {

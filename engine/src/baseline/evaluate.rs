@@ -207,7 +207,7 @@ impl Evaluator<'_> {
 
 /// A package may move between every architecture's (`all`, `noarch`) and one from one version to
 /// the next.
-fn fits(offered: &str, installed: &str) -> bool {
+pub(super) fn fits(offered: &str, installed: &str) -> bool {
     let every = |architecture: &str| matches!(architecture, "all" | "noarch");
     offered == installed || every(offered) || every(installed)
 }

@@ -6,6 +6,7 @@
 //!
 //! Order of precedence (SSM's): rejected patches win over everything; approved patches need no
 //! rule and no global filter; then global filters; then the approval rules, of which any suffices.
+//! An InstallOverrideList takes the place of all of it for what is installed, and of nothing else.
 
 mod approval;
 mod decision;
@@ -15,6 +16,8 @@ mod filters;
 mod fleet;
 mod inventory;
 mod lists;
+mod override_file;
+mod override_list;
 mod package;
 mod patches;
 mod patterns;
@@ -30,6 +33,8 @@ pub use filters::product;
 pub use fleet::{Comparison, Fleet, FleetCounts, FleetNode, NodeChange, PatchChange, Standing};
 pub use inventory::{Entry, Found, Inventory, PACKED_BYTES_MAX, PackError, Unpacked, unpack};
 pub use lists::{Listed, listed};
+pub use override_file::{OVERRIDE_BYTES_MAX, OVERRIDE_ENTRIES_MAX, OverrideListError, parse_override_list};
+pub use override_list::{forbidden, judge, judge_patches};
 pub use package::{Advisory, AvailableVersion, InstalledPackage, NodeProfile, Origin, Patch, PatchStatus};
 pub use patches::evaluate_patches;
 pub use patterns::{Names, glob_matches};

@@ -15,6 +15,8 @@ pub const RUN_PATCH_BASELINE_WITH_HOOKS: &str = "AWS-RunPatchBaselineWithHooks";
 /// The document that does nothing: the hook of whoever has none.
 pub const NOOP: &str = "AWS-Noop";
 
+/// Bytes of the URL of an override (SSM's value).
+const URL_BYTES_MAX: usize = 256;
 /// Seconds a patching step may take (SSM's value).
 pub(super) const PATCH_TIMEOUT_SECONDS: u32 = 7_200;
 
@@ -82,6 +84,20 @@ const SNAPSHOT_ID: Parameter = Parameter {
     default: Some(""),
     allowed: &[],
 };
+const INSTALL_OVERRIDE_LIST: Parameter = Parameter {
+    name: "InstallOverrideList",
+    kind: "String",
+    description: "An https URL of a list of patches to install in place of what the baseline approves; scans ignore it.",
+    default: Some(""),
+    allowed: &[],
+};
+const BASELINE_OVERRIDE: Parameter = Parameter {
+    name: "BaselineOverride",
+    kind: "String",
+    description: "An https URL of baselines, one for each operating system, in place of the node's; not reported.",
+    default: Some(""),
+    allowed: &[],
+};
 
 /// A parameter that names the document of a hook.
 const fn hook(name: &'static str, description: &'static str) -> Parameter {
@@ -116,7 +132,7 @@ pub const DOCUMENTS: [Document; 4] = [
         version: "1",
         description: "Scans for or installs patches by the baseline of the node's patch group.",
         platform_types: &["Linux", "Windows", "MacOS"],
-        parameters: &[OPERATION, REBOOT_OPTION, SNAPSHOT_ID],
+        parameters: &[OPERATION, REBOOT_OPTION, SNAPSHOT_ID, INSTALL_OVERRIDE_LIST, BASELINE_OVERRIDE],
         steps: &[StepTemplate {
             name: "PatchNode",
             action: "patchwave:patchBaseline",
@@ -124,6 +140,8 @@ pub const DOCUMENTS: [Document; 4] = [
                 ("operation", "{{ Operation }}"),
                 ("rebootOption", "{{ RebootOption }}"),
                 ("snapshotId", "{{ SnapshotId }}"),
+                ("installOverrideList", "{{ InstallOverrideList }}"),
+                ("baselineOverride", "{{ BaselineOverride }}"),
                 ("timeoutSeconds", "7200"),
             ],
         }],
@@ -243,7 +261,7 @@ pub fn render(name: &str, version: Option<&str>, parameters: &Parameters) -> Res
         RUN_PATCH_BASELINE => Some(Step {
             name: "PatchNode".to_owned(),
             timeout_seconds: PATCH_TIMEOUT_SECONDS,
-            action: Action::PatchBaseline { operation: values.operation(), reboot_option: values.reboot_option() },
+            action: values.patch_action()?,
             phase: None,
         }),
         _ => Some(Step {
@@ -313,6 +331,47 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// What AWS-RunPatchBaseline does. An override replaces the baseline or what is installed by it,
+    /// never both (SSM).
+    fn patch_action(&self) -> Result<Action, DocumentError> {
+        let (list, baseline) = (self.url(INSTALL_OVERRIDE_LIST.name)?, self.url(BASELINE_OVERRIDE.name)?);
+        if list.is_some() && baseline.is_some() {
+            let problem = format!("it was given together with {}; allowed is one of them", INSTALL_OVERRIDE_LIST.name);
+            return Err(self.refuse(BASELINE_OVERRIDE.name, problem));
+        }
+        Ok(Action::PatchBaseline {
+            operation: self.operation(),
+            reboot_option: self.reboot_option(),
+            install_override_list: list,
+            baseline_override: baseline,
+        })
+    }
+
+    /// An address that nodes fetch something from, if one is given. What stands behind its `?` may be
+    /// a secret, so that a refusal does not repeat it.
+    fn url(&self, name: &str) -> Result<Option<String>, DocumentError> {
+        let url = self.one(name);
+        if url.is_empty() {
+            return Ok(None);
+        }
+        let shown = url.split(['?', '#']).next().unwrap_or_default();
+        let host = shown.strip_prefix("https://").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        let problem = if url.len() > URL_BYTES_MAX {
+            format!("it has {} bytes; at most {URL_BYTES_MAX} are allowed", url.len())
+        } else if host.contains('@') {
+            "it holds a user or password; allowed are https URLs without".to_owned()
+        } else if host.is_empty() || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            format!("`{shown}` is not allowed; allowed are https URLs, such as https://host/file")
+        } else {
+            return Ok(Some(url.to_owned()));
+        };
+        Err(self.refuse(name, problem))
+    }
+
+    fn refuse(&self, parameter: &str, problem: String) -> DocumentError {
+        DocumentError::Parameter { document: self.document.name.to_owned(), parameter: parameter.to_owned(), problem }
+    }
+
     fn list(&self, name: &str) -> Vec<String> {
         self.given.get(name).cloned().unwrap_or_default()
     }
@@ -353,8 +412,46 @@ mod tests {
         assert_eq!(execution_seconds(&rendered), PATCH_TIMEOUT_SECONDS);
         assert_eq!(
             rendered.steps[0].action,
-            Action::PatchBaseline { operation: PatchOperation::Install, reboot_option: RebootOption::RebootIfNeeded }
+            Action::PatchBaseline {
+                operation: PatchOperation::Install,
+                reboot_option: RebootOption::RebootIfNeeded,
+                install_override_list: None,
+                baseline_override: None,
+            }
         );
+    }
+
+    #[test]
+    fn override_is_an_https_url_and_there_is_one_at_most() {
+        let render = |name, given: &[(&str, &[&str])]| {
+            let mut all = vec![("Operation", &["Install"][..])];
+            all.extend(given);
+            render(name, None, &parameters(&all)).map_err(|error| error.to_string())
+        };
+        let url = "https://host/list.yaml?X-Signature=secret";
+        let action =
+            render(RUN_PATCH_BASELINE, &[("InstallOverrideList", &[url])]).expect("valid").steps[0].action.clone();
+        assert!(matches!(action, Action::PatchBaseline { install_override_list: Some(list), .. } if list == url));
+        let long = format!("https://host/{}", "x".repeat(256));
+        for (given, problem) in [
+            (
+                &[("InstallOverrideList", &["s3://bucket/key"][..])][..],
+                "`s3://bucket/key` is not allowed; allowed are https",
+            ),
+            (&[("BaselineOverride", &["http://host/x?secret"])], "`http://host/x` is not allowed; allowed are https"),
+            (&[("BaselineOverride", &["https:///x"])], "`https:///x` is not allowed"),
+            (&[("BaselineOverride", &["https://host/a b"])], "is not allowed"),
+            (&[("BaselineOverride", &["https://user:secret@host/x"])], "it holds a user or password"),
+            (&[("BaselineOverride", &[long.as_str()])], "it has 269 bytes; at most 256 are allowed"),
+            (&[("BaselineOverride", &[url]), ("InstallOverrideList", &[url])], "together with InstallOverrideList"),
+        ] {
+            let error = render(RUN_PATCH_BASELINE, given).expect_err("refused");
+            assert!(error.contains(problem) && error.contains(given[0].0) && !error.contains("secret"), "{error}");
+        }
+        for name in ["InstallOverrideList", "BaselineOverride"] {
+            let error = render(RUN_PATCH_BASELINE_WITH_HOOKS, &[(name, &[url])]).expect_err("SSM takes neither there");
+            assert!(error.contains("no such parameter"), "{error}");
+        }
     }
 
     #[test]

@@ -54,7 +54,13 @@ pub fn render_with_hooks(
     let patch = |name: &str, phase, operation, reboot_option| Step {
         name: name.to_owned(),
         timeout_seconds: PATCH_TIMEOUT_SECONDS,
-        action: Action::PatchBaseline { operation, reboot_option },
+        action: Action::PatchBaseline {
+            operation,
+            reboot_option,
+            // SSM's document with hooks takes neither.
+            install_override_list: None,
+            baseline_override: None,
+        },
         phase: Some(phase),
     };
     let [before, after, exit] = hooks;

@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchwave_engine::baseline::blocked_by;
+use patchwave_engine::baseline::forbidden;
 use patchwave_engine::versions::deb;
-use patchwave_schemas::baseline::{BaselineRules, PatchState};
+use patchwave_schemas::baseline::{BaselineSnapshot, PatchState};
 use patchwave_schemas::report::{ERROR_CHARS_MAX, OUTPUT_CHARS_MAX};
 
 use super::super::{InstallOptions, InstallProgress, InstallResult, PackageError, ScanResult};
@@ -23,7 +23,7 @@ use super::{dpkg, scan};
 /// Installs; see [`super::super::PackageManager::install`].
 pub(super) async fn install(
     root: &AptRoot,
-    rules: &BaselineRules,
+    baseline: &BaselineSnapshot,
     options: &InstallOptions,
     now: Timestamp,
     progress: &(dyn Fn(InstallProgress) + Send + Sync),
@@ -37,7 +37,7 @@ pub(super) async fn install(
         updated.into_result("apt-get update")?;
     }
     progress(InstallProgress::Scanning);
-    let before = scan_off_thread(root, rules, now).await?;
+    let before = scan_off_thread(root, baseline, now).await?;
     let targets = targets(&before);
     let unfinished = before.patches.iter().any(|patch| patch.state == PatchState::Failed);
     if targets.is_empty() && !unfinished {
@@ -49,11 +49,11 @@ pub(super) async fn install(
     }
 
     let total = targets.len();
-    let failures = apt.install_all(rules, &targets, progress).await?;
+    let failures = apt.install_all(baseline, &targets, progress).await?;
     progress(InstallProgress::Installing { done: total, total });
 
     progress(InstallProgress::Verifying);
-    let mut after = scan_off_thread(root, rules, now).await?;
+    let mut after = scan_off_thread(root, baseline, now).await?;
     mark_failures(&mut after, &targets, &failures);
     Ok(apt.into_result(after, targets.into_iter().map(|target| target.key).collect()))
 }
@@ -120,9 +120,15 @@ fn mark_failures(scan: &mut ScanResult, targets: &[Target], failures: &BTreeMap<
     }
 }
 
-async fn scan_off_thread(root: &AptRoot, rules: &BaselineRules, now: Timestamp) -> Result<ScanResult, PackageError> {
-    let (root, rules) = (root.clone(), rules.clone());
-    tokio::task::spawn_blocking(move || scan::scan(&root, &rules, now)).await.map_err(|_| PackageError::Interrupted)?
+async fn scan_off_thread(
+    root: &AptRoot,
+    baseline: &BaselineSnapshot,
+    now: Timestamp,
+) -> Result<ScanResult, PackageError> {
+    let (root, baseline) = (root.clone(), baseline.clone());
+    tokio::task::spawn_blocking(move || scan::scan(&root, &baseline, now))
+        .await
+        .map_err(|_| PackageError::Interrupted)?
 }
 
 /// How a transaction ended.
@@ -146,7 +152,7 @@ impl AptGet<'_> {
     /// Installs what can be installed; returns why the rest cannot, by `name.arch`.
     async fn install_all(
         &mut self,
-        rules: &BaselineRules,
+        baseline: &BaselineSnapshot,
         targets: &[Target],
         progress: &(dyn Fn(InstallProgress) + Send + Sync),
     ) -> Result<BTreeMap<String, String>, PackageError> {
@@ -158,7 +164,7 @@ impl AptGet<'_> {
         while let Some(batch) = batches.pop() {
             let left = batch.len() + batches.iter().map(Vec::len).sum::<usize>();
             progress(InstallProgress::Installing { done: total - left, total });
-            match self.transact(rules, &batch).await {
+            match self.transact(baseline, &batch).await {
                 Ok(Outcome::Done) => {}
                 Ok(Outcome::Refused(why)) => {
                     tracing::warn!(packages = batch.len(), reason = %why, "a transaction failed");
@@ -183,7 +189,7 @@ impl AptGet<'_> {
         Ok(failures)
     }
 
-    async fn transact(&mut self, rules: &BaselineRules, targets: &[Target]) -> Result<Outcome, PackageError> {
+    async fn transact(&mut self, baseline: &BaselineSnapshot, targets: &[Target]) -> Result<Outcome, PackageError> {
         let versions: Vec<String> = targets.iter().map(Target::argument).collect();
         let mut arguments = vec!["--only-upgrade", "--no-remove", "-y", "install"];
         arguments.extend(versions.iter().map(String::as_str));
@@ -193,7 +199,7 @@ impl AptGet<'_> {
         if !planned.status.success() {
             return Ok(Outcome::Refused(planned.complaint()));
         }
-        if let Some(why) = refusal(rules, &Plan::parse(&planned.stdout)) {
+        if let Some(why) = refusal(baseline, &Plan::parse(&planned.stdout)) {
             return Ok(Outcome::Refused(why));
         }
 
@@ -209,29 +215,27 @@ impl AptGet<'_> {
 }
 
 /// Why a planned transaction must not run, if it must not.
-fn refusal(rules: &BaselineRules, plan: &Plan) -> Option<String> {
+fn refusal(baseline: &BaselineSnapshot, plan: &Plan) -> Option<String> {
     if let Some(name) = plan.removals.first() {
         return Some(format!("it would remove `{name}`"));
     }
-    plan.installs.iter().find_map(|planned| {
-        let pattern = blocked_by(rules, &planned.name, &planned.architecture, &planned.version)?;
-        Some(format!("it needs `{}` {}, which pattern `{pattern}` rejects", planned.name, planned.version))
-    })
+    plan.installs.iter().find_map(|planned| forbidden(baseline, &planned.name, &planned.architecture, &planned.version))
 }
 
 #[cfg(test)]
 mod tests {
-    use patchwave_schemas::baseline::BaselineRules;
+    use patchwave_schemas::BaselineId;
+    use patchwave_schemas::baseline::BaselineSnapshot;
     use serde_json::json;
 
     use super::{Plan, refusal};
 
     #[test]
     fn plan_that_removes_or_brings_in_what_is_blocked_is_refused() {
-        let rules = |action: &str| -> BaselineRules {
-            serde_json::from_value(json!({
-                "OperatingSystem": "DEBIAN", "RejectedPatches": ["libevil*"], "RejectedPatchesAction": action }))
-            .unwrap()
+        let rules = |action: &str| {
+            let rules = serde_json::from_value(json!({
+                "OperatingSystem": "DEBIAN", "RejectedPatches": ["libevil*"], "RejectedPatchesAction": action }));
+            BaselineSnapshot::new("", BaselineId::from_bits(1), "test", rules.unwrap())
         };
         let plan = |text: &str| Plan::parse(text);
         let block = rules("BLOCK");

@@ -54,7 +54,7 @@ impl PackageManager for Apt {
     }
 
     fn scan(&self, baseline: &BaselineSnapshot, now: Timestamp) -> Result<ScanResult, PackageError> {
-        scan::scan(&self.root, &baseline.rules, now)
+        scan::scan(&self.root, baseline, now)
     }
 
     async fn install(
@@ -64,6 +64,6 @@ impl PackageManager for Apt {
         now: Timestamp,
         progress: &(dyn Fn(InstallProgress) + Send + Sync),
     ) -> Result<InstallResult, PackageError> {
-        install::install(&self.root, &baseline.rules, options, now, progress).await
+        install::install(&self.root, baseline, options, now, progress).await
     }
 }

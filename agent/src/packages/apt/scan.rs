@@ -4,16 +4,16 @@ use std::collections::HashSet;
 use std::fs;
 
 use jiff::Timestamp;
-use patchwave_engine::baseline::{AvailableVersion, InstalledPackage, Inventory, evaluate};
+use patchwave_engine::baseline::{AvailableVersion, InstalledPackage, Inventory, judge};
 use patchwave_engine::versions::deb;
-use patchwave_schemas::baseline::BaselineRules;
+use patchwave_schemas::baseline::BaselineSnapshot;
 
 use super::super::{FirstSeen, PackageError, ScanResult, os_release};
 use super::root::AptRoot;
 use super::{dpkg, lists, pins};
 
 /// Scans. Blocks; see [`super::super::PackageManager::scan`].
-pub(super) fn scan(root: &AptRoot, rules: &BaselineRules, now: Timestamp) -> Result<ScanResult, PackageError> {
+pub(super) fn scan(root: &AptRoot, baseline: &BaselineSnapshot, now: Timestamp) -> Result<ScanResult, PackageError> {
     let node = os_release(root.directory())?.profile();
     let mut installed = dpkg::installed(root)?;
     let available = available(root, &installed, now)?;
@@ -21,7 +21,7 @@ pub(super) fn scan(root: &AptRoot, rules: &BaselineRules, now: Timestamp) -> Res
     for package in &mut installed {
         package.pending_reboot = reboot.packages.contains(&package.name);
     }
-    let evaluation = evaluate(rules, &node, &installed, &available, now);
+    let evaluation = judge(baseline, &node, &installed, &available, now);
     let patches = evaluation.decisions.iter().map(|decision| decision.to_record()).collect();
     let inventory = Some(Inventory::of_packages(node, installed, available));
     Ok(ScanResult { evaluation, patches, reboot_required: reboot.required, inventory })

@@ -7,9 +7,9 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use patchwave_engine::baseline::blocked_by;
+use patchwave_engine::baseline::forbidden;
 use patchwave_engine::versions::rpm;
-use patchwave_schemas::baseline::{BaselineRules, BaselineSnapshot};
+use patchwave_schemas::baseline::BaselineSnapshot;
 use patchwave_schemas::report::{ERROR_CHARS_MAX, OUTPUT_CHARS_MAX};
 use tokio::time::{Duration, Instant, sleep};
 
@@ -34,7 +34,7 @@ pub(super) async fn install(
 ) -> Result<InstallResult, PackageError> {
     let node = os_release(root.directory())?.profile();
     let own = sources::effective(root, &baseline.sources, &node)?;
-    let mut run = Run { root: &own, rules: &baseline.rules, options, stdout: String::new(), stderr: String::new() };
+    let mut run = Run { root: &own, baseline, options, stdout: String::new(), stderr: String::new() };
     if options.refresh {
         progress(InstallProgress::Refreshing);
         run.refresh().await?;
@@ -69,7 +69,7 @@ async fn scan_off_thread(
 /// dnf on one root, and what it has printed so far.
 struct Run<'a> {
     root: &'a DnfRoot,
-    rules: &'a BaselineRules,
+    baseline: &'a BaselineSnapshot,
     options: &'a InstallOptions,
     stdout: String,
     stderr: String,
@@ -170,7 +170,7 @@ impl Transact for Run<'_> {
         if plan.installs.is_empty() {
             return Ok(Outcome::Refused(output::complaint(&planned.stdout, &planned.stderr)));
         }
-        if let Some(why) = refusal(self.rules, &plan) {
+        if let Some(why) = refusal(self.baseline, &plan) {
             return Ok(Outcome::Refused(why));
         }
 
@@ -196,12 +196,9 @@ impl Transact for Run<'_> {
 }
 
 /// Why a planned transaction must not run, if it must not.
-fn refusal(rules: &BaselineRules, plan: &Plan) -> Option<String> {
+fn refusal(baseline: &BaselineSnapshot, plan: &Plan) -> Option<String> {
     if let Some(name) = plan.real_removals().next() {
         return Some(format!("it would remove `{name}`"));
     }
-    plan.installs.iter().find_map(|planned| {
-        let pattern = blocked_by(rules, &planned.name, &planned.architecture, &planned.version)?;
-        Some(format!("it needs `{}` {}, which pattern `{pattern}` rejects", planned.name, planned.version))
-    })
+    plan.installs.iter().find_map(|planned| forbidden(baseline, &planned.name, &planned.architecture, &planned.version))
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
-use patchwave_engine::baseline::{AvailableVersion, InstalledPackage, Inventory, evaluate};
+use patchwave_engine::baseline::{AvailableVersion, InstalledPackage, Inventory, judge};
 use patchwave_engine::versions::rpm;
 use patchwave_schemas::baseline::BaselineSnapshot;
 
@@ -26,7 +26,7 @@ pub(super) fn scan(root: &DnfRoot, baseline: &BaselineSnapshot, now: Timestamp) 
     let mut installed = installed::installed(root.rpm())?;
     let available = available(root, &mut installed, now)?;
     let reboot_required = reboot::flag(root, &mut installed, reboot::started());
-    let evaluation = evaluate(&baseline.rules, &node, &installed, &available, now);
+    let evaluation = judge(baseline, &node, &installed, &available, now);
     let patches = evaluation.decisions.iter().map(|decision| decision.to_record()).collect();
     let inventory = Some(Inventory::of_packages(node, installed, available));
     Ok(ScanResult { evaluation, patches, reboot_required, inventory })

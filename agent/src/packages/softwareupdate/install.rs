@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchwave_schemas::baseline::{BaselineRules, PatchState};
+use patchwave_schemas::baseline::{BaselineSnapshot, PatchState};
 use patchwave_schemas::report::{ERROR_CHARS_MAX, OUTPUT_CHARS_MAX};
 
 use super::super::{InstallProgress, InstallResult, PackageError, ScanResult, tool};
@@ -13,12 +13,12 @@ use super::{pending, scan};
 /// Installs; see [`super::super::PackageManager::install`].
 pub(super) async fn install(
     root: &MacRoot,
-    rules: &BaselineRules,
+    baseline: &BaselineSnapshot,
     now: Timestamp,
     progress: &(dyn Fn(InstallProgress) + Send + Sync),
 ) -> Result<InstallResult, PackageError> {
     progress(InstallProgress::Scanning);
-    let before = scan_off_thread(root, rules, now).await?;
+    let before = scan_off_thread(root, baseline, now).await?;
     let labels: Vec<String> = before
         .evaluation
         .decisions
@@ -46,7 +46,7 @@ pub(super) async fn install(
     progress(InstallProgress::Installing { done: labels.len(), total: labels.len() });
 
     progress(InstallProgress::Verifying);
-    let mut after = scan_off_thread(root, rules, now).await?;
+    let mut after = scan_off_thread(root, baseline, now).await?;
     for (decision, record) in after.evaluation.decisions.iter_mut().zip(&mut after.patches) {
         if decision.state == PatchState::Missing
             && let Some(why) = complaints.get(&decision.name)
@@ -66,9 +66,15 @@ pub(super) async fn install(
     })
 }
 
-async fn scan_off_thread(root: &MacRoot, rules: &BaselineRules, now: Timestamp) -> Result<ScanResult, PackageError> {
-    let (root, rules) = (root.clone(), rules.clone());
-    tokio::task::spawn_blocking(move || scan::scan(&root, &rules, now)).await.map_err(|_| PackageError::Interrupted)?
+async fn scan_off_thread(
+    root: &MacRoot,
+    baseline: &BaselineSnapshot,
+    now: Timestamp,
+) -> Result<ScanResult, PackageError> {
+    let (root, baseline) = (root.clone(), baseline.clone());
+    tokio::task::spawn_blocking(move || scan::scan(&root, &baseline, now))
+        .await
+        .map_err(|_| PackageError::Interrupted)?
 }
 
 /// `You have installed one or more updates that requires that you restart your computer. Please

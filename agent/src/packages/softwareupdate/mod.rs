@@ -49,7 +49,7 @@ impl PackageManager for SoftwareUpdate {
     }
 
     fn scan(&self, baseline: &BaselineSnapshot, now: Timestamp) -> Result<ScanResult, PackageError> {
-        scan::scan(&self.root, &baseline.rules, now)
+        scan::scan(&self.root, baseline, now)
     }
 
     async fn install(
@@ -59,6 +59,6 @@ impl PackageManager for SoftwareUpdate {
         now: Timestamp,
         progress: &(dyn Fn(InstallProgress) + Send + Sync),
     ) -> Result<InstallResult, PackageError> {
-        install::install(&self.root, &baseline.rules, now, progress).await
+        install::install(&self.root, baseline, now, progress).await
     }
 }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use patchwave_engine::baseline::{Inventory, Patch, PatchStatus, evaluate_patches};
-use patchwave_schemas::baseline::BaselineRules;
+use patchwave_engine::baseline::{Inventory, Patch, PatchStatus, judge_patches};
+use patchwave_schemas::baseline::BaselineSnapshot;
 
 use super::super::{FirstSeen, PackageError, ScanResult, os_release};
 use super::kind::classification;
@@ -12,7 +12,7 @@ use super::{history, list, pending};
 
 /// Scans. Blocks, for a minute where Apple's servers are slow; see
 /// [`super::super::PackageManager::scan`].
-pub(super) fn scan(root: &MacRoot, rules: &BaselineRules, now: Timestamp) -> Result<ScanResult, PackageError> {
+pub(super) fn scan(root: &MacRoot, baseline: &BaselineSnapshot, now: Timestamp) -> Result<ScanResult, PackageError> {
     let node = os_release(root.directory())?.profile();
     let offered = list::parse(&root.ask(&["--list"])?);
     let history = history::parse(&root.ask(&["--history", "--all"])?, &TimeZone::system());
@@ -56,7 +56,7 @@ pub(super) fn scan(root: &MacRoot, rules: &BaselineRules, now: Timestamp) -> Res
         tracing::warn!(%error, path = %root.state_dir().display(), "first-seen notes could not be kept");
     }
 
-    let evaluation = evaluate_patches(rules, &node, &patches, now);
+    let evaluation = judge_patches(baseline, &node, &patches, now);
     let records = evaluation.decisions.iter().map(|decision| decision.to_record()).collect();
     let reboot_required = patches.iter().any(|patch| patch.pending_reboot);
     let inventory = Some(Inventory::of_patches(node, patches));

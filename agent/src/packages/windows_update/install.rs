@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchwave_schemas::baseline::{BaselineRules, PatchState};
+use patchwave_schemas::baseline::{BaselineSnapshot, PatchState};
 use patchwave_schemas::report::{ERROR_CHARS_MAX, OUTPUT_CHARS_MAX};
 
 use super::super::{InstallProgress, InstallResult, PackageError, tool};
@@ -21,12 +21,12 @@ const IDS_MAX: usize = 200;
 /// Installs; see [`super::super::PackageManager::install`].
 pub(super) async fn install(
     root: &WindowsRoot,
-    rules: &BaselineRules,
+    baseline: &BaselineSnapshot,
     now: Timestamp,
     progress: &(dyn Fn(InstallProgress) + Send + Sync),
 ) -> Result<InstallResult, PackageError> {
     progress(InstallProgress::Scanning);
-    let mut scanned = scan_off_thread(root, rules, now).await?;
+    let mut scanned = scan_off_thread(root, baseline, now).await?;
     let mut attempted: Vec<String> = Vec::new();
     let mut failures: BTreeMap<String, String> = BTreeMap::new();
     let (mut stdout, mut stderr) = (String::new(), String::new());
@@ -62,7 +62,7 @@ pub(super) async fn install(
         }
         attempted.extend(targets);
         progress(InstallProgress::Verifying);
-        scanned = scan_off_thread(root, rules, now).await?;
+        scanned = scan_off_thread(root, baseline, now).await?;
         if scanned.result.reboot_required {
             // The rest can be told only after the start.
             break;
@@ -101,9 +101,15 @@ fn is_update_id(id: &str) -> bool {
     !id.is_empty() && id.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
 
-async fn scan_off_thread(root: &WindowsRoot, rules: &BaselineRules, now: Timestamp) -> Result<Scanned, PackageError> {
-    let (root, rules) = (root.clone(), rules.clone());
-    tokio::task::spawn_blocking(move || scan::scan(&root, &rules, now)).await.map_err(|_| PackageError::Interrupted)?
+async fn scan_off_thread(
+    root: &WindowsRoot,
+    baseline: &BaselineSnapshot,
+    now: Timestamp,
+) -> Result<Scanned, PackageError> {
+    let (root, baseline) = (root.clone(), baseline.clone());
+    tokio::task::spawn_blocking(move || scan::scan(&root, &baseline, now))
+        .await
+        .map_err(|_| PackageError::Interrupted)?
 }
 
 #[cfg(test)]

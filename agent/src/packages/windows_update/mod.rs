@@ -50,7 +50,7 @@ impl PackageManager for WindowsUpdate {
     }
 
     fn scan(&self, baseline: &BaselineSnapshot, now: Timestamp) -> Result<ScanResult, PackageError> {
-        Ok(scan::scan(&self.root, &baseline.rules, now)?.result)
+        Ok(scan::scan(&self.root, baseline, now)?.result)
     }
 
     async fn install(
@@ -60,6 +60,6 @@ impl PackageManager for WindowsUpdate {
         now: Timestamp,
         progress: &(dyn Fn(InstallProgress) + Send + Sync),
     ) -> Result<InstallResult, PackageError> {
-        install::install(&self.root, &baseline.rules, now, progress).await
+        install::install(&self.root, baseline, now, progress).await
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
-use patchwave_engine::baseline::{Inventory, Patch, PatchStatus, evaluate_patches, glob_matches};
-use patchwave_schemas::baseline::{BaselineRules, PatchState};
+use patchwave_engine::baseline::{Inventory, Patch, PatchStatus, glob_matches, judge_patches};
+use patchwave_schemas::baseline::{BaselineSnapshot, PatchState};
 
 use super::super::{PackageError, ScanResult};
 use super::answer::{Found, Update, parse};
@@ -20,7 +20,7 @@ pub(super) struct Scanned {
 
 /// Scans. Blocks, for minutes where the update server is slow; see
 /// [`super::super::PackageManager::scan`].
-pub(super) fn scan(root: &WindowsRoot, rules: &BaselineRules, now: Timestamp) -> Result<Scanned, PackageError> {
+pub(super) fn scan(root: &WindowsRoot, baseline: &BaselineSnapshot, now: Timestamp) -> Result<Scanned, PackageError> {
     let found: Found = parse("Search", &root.ask("Search")?)?;
     let node = category::os_release(&found.system.caption).profile();
     let installed_at: HashMap<&str, Timestamp> = found
@@ -40,7 +40,7 @@ pub(super) fn scan(root: &WindowsRoot, rules: &BaselineRules, now: Timestamp) ->
         let is_superseded = superseded.contains(update.update_id.as_str());
         let mut patch = patch(update, is_superseded, installed_at.get(update.update_id.as_str()).copied());
         if patch.status == PatchStatus::Needed {
-            if let Some(why) = held_because(rules, update, &patch) {
+            if let Some(why) = held_because(baseline, update, &patch) {
                 held.insert(patch.id.clone(), why);
                 patch.held = true;
             } else {
@@ -61,7 +61,7 @@ pub(super) fn scan(root: &WindowsRoot, rules: &BaselineRules, now: Timestamp) ->
     }
 
     let patches: Vec<Patch> = patches.into_values().collect();
-    let mut evaluation = evaluate_patches(rules, &node, &patches, now);
+    let mut evaluation = judge_patches(baseline, &node, &patches, now);
     for decision in &mut evaluation.decisions {
         if let Some(why) = held.get(&decision.name)
             && decision.held
@@ -120,10 +120,12 @@ fn patch(update: &Update, is_superseded: bool, installed_at: Option<Timestamp>) 
 }
 
 /// Why a needed update is not to be installed, if there is a reason.
-fn held_because(rules: &BaselineRules, update: &Update, patch: &Patch) -> Option<&'static str> {
+fn held_because(baseline: &BaselineSnapshot, update: &Update, patch: &Patch) -> Option<&'static str> {
     let agreed = || {
         let names = || std::iter::once(&patch.id).chain(&patch.aliases);
-        rules.approved_patches.iter().any(|entry| names().any(|name| glob_matches(entry, name)))
+        let listed = baseline.install_override.iter().map(|entry| &entry.id);
+        let mut entries = baseline.rules.approved_patches.iter().chain(listed);
+        entries.any(|entry| names().any(|name| glob_matches(entry, name)))
     };
     if update.is_hidden {
         Some("hidden by the administrator")

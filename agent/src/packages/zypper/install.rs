@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchwave_engine::baseline::blocked_by;
-use patchwave_schemas::baseline::{BaselineRules, PatchState};
+use patchwave_engine::baseline::forbidden;
+use patchwave_schemas::baseline::{BaselineSnapshot, PatchState};
 use patchwave_schemas::report::{ERROR_CHARS_MAX, OUTPUT_CHARS_MAX};
 
 use super::super::{InstallOptions, InstallProgress, InstallResult, PackageError};
@@ -25,19 +25,19 @@ use super::scan::{self, Scanned};
 /// Installs; see [`super::super::PackageManager::install`].
 pub(super) async fn install(
     root: &ZypperRoot,
-    rules: &BaselineRules,
+    baseline: &BaselineSnapshot,
     options: &InstallOptions,
     now: Timestamp,
     progress: &(dyn Fn(InstallProgress) + Send + Sync),
 ) -> Result<InstallResult, PackageError> {
     let calls = Calls { root, options, stdout: String::new(), stderr: String::new() };
-    let mut work = Work { calls, rules, failures: BTreeMap::new(), attempted: Vec::new(), touched: false };
+    let mut work = Work { calls, baseline, failures: BTreeMap::new(), attempted: Vec::new(), touched: false };
     if options.refresh {
         progress(InstallProgress::Refreshing);
         work.refresh().await?;
     }
     progress(InstallProgress::Scanning);
-    let mut before = scan_off_thread(root, rules, now).await?;
+    let mut before = scan_off_thread(root, baseline, now).await?;
     if targets(&before).is_empty() {
         return Ok(work.into_result(before));
     }
@@ -46,11 +46,12 @@ pub(super) async fn install(
     if !stack.is_empty() {
         work.install_all(&stack, targets(&before).len(), progress).await?;
         // A newer package manager may see more, or otherwise.
-        before = scan_off_thread(root, rules, now).await?;
+        before = scan_off_thread(root, baseline, now).await?;
     }
     let rest: Vec<String> = targets(&before).into_iter().filter(|name| !work.attempted.contains(name)).collect();
     // A licence is agreed to for those patches only that the baseline names.
-    let (agreed, rest): (Vec<String>, Vec<String>) = rest.into_iter().partition(|name| scan::is_agreed(rules, name));
+    let (agreed, rest): (Vec<String>, Vec<String>) =
+        rest.into_iter().partition(|name| scan::is_agreed(&baseline.rules, name));
     let total = work.attempted.len() + agreed.len() + rest.len();
     for patches in [agreed, rest] {
         work.install_all(&patches, total, progress).await?;
@@ -58,7 +59,7 @@ pub(super) async fn install(
     progress(InstallProgress::Installing { done: total, total });
 
     progress(InstallProgress::Verifying);
-    let mut after = scan_off_thread(root, rules, now).await?;
+    let mut after = scan_off_thread(root, baseline, now).await?;
     work.mark_failures(&mut after);
     Ok(work.into_result(after))
 }
@@ -69,9 +70,15 @@ fn targets(scanned: &Scanned) -> Vec<String> {
     decisions.filter(|decision| decision.to_install().is_some()).map(|decision| decision.name.clone()).collect()
 }
 
-async fn scan_off_thread(root: &ZypperRoot, rules: &BaselineRules, now: Timestamp) -> Result<Scanned, PackageError> {
-    let (root, rules) = (root.clone(), rules.clone());
-    tokio::task::spawn_blocking(move || scan::scan(&root, &rules, now)).await.map_err(|_| PackageError::Interrupted)?
+async fn scan_off_thread(
+    root: &ZypperRoot,
+    baseline: &BaselineSnapshot,
+    now: Timestamp,
+) -> Result<Scanned, PackageError> {
+    let (root, baseline) = (root.clone(), baseline.clone());
+    tokio::task::spawn_blocking(move || scan::scan(&root, &baseline, now))
+        .await
+        .map_err(|_| PackageError::Interrupted)?
 }
 
 /// How a transaction ended.
@@ -85,7 +92,7 @@ enum Outcome {
 
 struct Work<'a> {
     calls: Calls<'a>,
-    rules: &'a BaselineRules,
+    baseline: &'a BaselineSnapshot,
     /// Why a patch could not be installed, by name.
     failures: BTreeMap<String, String>,
     attempted: Vec<String>,
@@ -161,7 +168,7 @@ impl Work<'_> {
 
     async fn transact(&mut self, names: &[String]) -> Result<Outcome, PackageError> {
         let mut arguments = vec!["install", "-t", "patch"];
-        if names.iter().all(|name| scan::is_agreed(self.rules, name)) {
+        if names.iter().all(|name| scan::is_agreed(&self.baseline.rules, name)) {
             arguments.push("--auto-agree-with-licenses");
         }
         let dry_run: Vec<&str> = arguments.iter().copied().chain(["--dry-run", "--"]).collect();
@@ -175,7 +182,7 @@ impl Work<'_> {
         if let Some(outcome) = failure(&planned) {
             return Ok(outcome);
         }
-        if let Some(why) = refusal(self.rules, &planned.said) {
+        if let Some(why) = refusal(self.baseline, &planned.said) {
             return Ok(Outcome::Refused(why));
         }
         let done = self.call(&named(arguments)).await?;
@@ -255,12 +262,9 @@ fn failure(ended: &Ended) -> Option<Outcome> {
 }
 
 /// Why a planned transaction must not run, if it must not.
-fn refusal(rules: &BaselineRules, plan: &Said) -> Option<String> {
+fn refusal(baseline: &BaselineSnapshot, plan: &Said) -> Option<String> {
     if let Some(name) = plan.removals.first() {
         return Some(format!("it would remove `{name}`"));
     }
-    plan.installs.iter().find_map(|planned| {
-        let pattern = blocked_by(rules, &planned.name, &planned.architecture, &planned.version)?;
-        Some(format!("it needs `{}` {}, which pattern `{pattern}` rejects", planned.name, planned.version))
-    })
+    plan.installs.iter().find_map(|planned| forbidden(baseline, &planned.name, &planned.architecture, &planned.version))
 }

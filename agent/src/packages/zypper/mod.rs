@@ -57,7 +57,7 @@ impl PackageManager for Zypper {
     }
 
     fn scan(&self, baseline: &BaselineSnapshot, now: Timestamp) -> Result<ScanResult, PackageError> {
-        Ok(scan::scan(&self.root, &baseline.rules, now)?.result)
+        Ok(scan::scan(&self.root, baseline, now)?.result)
     }
 
     async fn install(
@@ -67,6 +67,6 @@ impl PackageManager for Zypper {
         now: Timestamp,
         progress: &(dyn Fn(InstallProgress) + Send + Sync),
     ) -> Result<InstallResult, PackageError> {
-        install::install(&self.root, &baseline.rules, options, now, progress).await
+        install::install(&self.root, baseline, options, now, progress).await
     }
 }

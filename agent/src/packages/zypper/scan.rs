@@ -6,8 +6,8 @@ use std::io::BufReader;
 use std::process::Stdio;
 
 use jiff::Timestamp;
-use patchwave_engine::baseline::{Inventory, Patch, PatchStatus, evaluate_patches, glob_matches};
-use patchwave_schemas::baseline::{BaselineRules, PatchState};
+use patchwave_engine::baseline::{Inventory, Patch, PatchStatus, glob_matches, judge_patches};
+use patchwave_schemas::baseline::{BaselineRules, BaselineSnapshot, PatchState};
 
 use super::super::{FirstSeen, PackageError, ScanResult, os_release};
 use super::contents::{self, Contents};
@@ -23,8 +23,9 @@ pub(super) struct Scanned {
 }
 
 /// Scans. Blocks; see [`super::super::PackageManager::scan`].
-pub(super) fn scan(root: &ZypperRoot, rules: &BaselineRules, now: Timestamp) -> Result<Scanned, PackageError> {
+pub(super) fn scan(root: &ZypperRoot, baseline: &BaselineSnapshot, now: Timestamp) -> Result<Scanned, PackageError> {
     let node = os_release(root.directory())?.profile();
+    let rules = &baseline.rules;
     let listing = list(root)?;
     for complaint in &listing.complaints {
         tracing::warn!(complaint, "zypper could not look everywhere");
@@ -52,7 +53,7 @@ pub(super) fn scan(root: &ZypperRoot, rules: &BaselineRules, now: Timestamp) -> 
         tracing::warn!(%error, path = %root.state_dir().display(), "first-seen notes could not be kept");
     }
 
-    let mut evaluation = evaluate_patches(rules, &node, &patches, now);
+    let mut evaluation = judge_patches(baseline, &node, &patches, now);
     for decision in &mut evaluation.decisions {
         if let Some(why) = held.get(decision.name.as_str())
             && decision.state == PatchState::Missing
