@@ -5,7 +5,7 @@ use std::{fs, io};
 
 use patchwave_engine::baseline::{BaselineError, predefined, validate};
 use patchwave_schemas::BaselineId;
-use patchwave_schemas::baseline::{AvailableSecurityUpdatesCompliance, BaselineRules, BaselineSnapshot, PatchSource};
+use patchwave_schemas::baseline::{BaselineRules, BaselineSnapshot, PatchSource};
 use patchwave_schemas::node::OperatingSystem;
 use serde::Deserialize;
 use serde_json::Value;
@@ -68,8 +68,6 @@ struct Written {
     rules: BaselineRules,
     #[serde(default)]
     sources: Vec<PatchSource>,
-    #[serde(default)]
-    available_security_updates_compliance_status: AvailableSecurityUpdatesCompliance,
 }
 
 /// Reads the baseline for `os` from a file.
@@ -111,7 +109,6 @@ pub fn parse_baseline(json: &[u8], name: &str, os: OperatingSystem) -> Result<Ba
     let name = written.name.unwrap_or_else(|| name.to_owned());
     let mut snapshot = BaselineSnapshot::new("", id, &name, written.rules);
     snapshot.sources = written.sources;
-    snapshot.available_security_updates = written.available_security_updates_compliance_status;
     Ok(snapshot)
 }
 

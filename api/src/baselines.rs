@@ -54,6 +54,7 @@ fn no_rules(operating_system: OperatingSystem) -> BaselineRules {
         approved_patches_enable_non_security: false,
         rejected_patches: Vec::new(),
         rejected_patches_action: RejectedPatchesAction::default(),
+        available_security_updates_compliance_status: AvailableSecurityUpdatesCompliance::default(),
     }
 }
 
@@ -72,6 +73,9 @@ fn patched(old: BaselineRules, input: &mut Input) -> BaselineRules {
             .unwrap_or(old.approved_patches_enable_non_security),
         rejected_patches: input.rejected_patches.take().unwrap_or(old.rejected_patches),
         rejected_patches_action: input.rejected_patches_action.unwrap_or(old.rejected_patches_action),
+        available_security_updates_compliance_status: input
+            .available_security_updates_compliance_status
+            .unwrap_or(old.available_security_updates_compliance_status),
     }
 }
 
@@ -89,7 +93,6 @@ pub(crate) async fn create(api: &Api, request: &Request) -> Result<Value, Error>
         description: input.description,
         rules,
         sources: input.sources.unwrap_or_default(),
-        available_security_updates_compliance_status: input.available_security_updates_compliance_status,
         predefined: false,
         created_date: now,
         modified_date: now,
@@ -132,15 +135,11 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
         baseline.name = required("name", input.name)?;
         baseline.description = input.description;
         baseline.sources = input.sources.unwrap_or_default();
-        baseline.available_security_updates_compliance_status = input.available_security_updates_compliance_status;
     } else {
         baseline.rules = patched(baseline.rules, &mut input);
         baseline.name = input.name.unwrap_or(baseline.name);
         baseline.description = input.description.or(baseline.description);
         baseline.sources = input.sources.unwrap_or(baseline.sources);
-        baseline.available_security_updates_compliance_status = input
-            .available_security_updates_compliance_status
-            .or(baseline.available_security_updates_compliance_status);
     }
     check(&baseline)?;
     // What else there is to change says nothing about where a node stands.
@@ -283,9 +282,13 @@ fn view(baseline: &Baseline) -> Value {
         ("Sources", json!(baseline.sources)),
         ("CreatedDate", epoch(baseline.created_date)),
         ("ModifiedDate", epoch(baseline.modified_date)),
-        ("AvailableSecurityUpdatesComplianceStatus", json!(baseline.available_security_updates_compliance_status)),
     ] {
         view[member] = value;
+    }
+    // Of Windows alone, and there said even where it is the default (SSM).
+    if baseline.rules.operating_system == OperatingSystem::Windows {
+        view["AvailableSecurityUpdatesComplianceStatus"] =
+            json!(baseline.rules.available_security_updates_compliance_status);
     }
     view
 }

@@ -281,7 +281,7 @@ fn patch_item(patch: &PatchRecord) -> ComplianceItem {
         id: patch.kb_id.clone(),
         title: Some(patch.title.clone()),
         severity: patch.compliance_level,
-        status: status(patch.state.is_compliant()).to_owned(),
+        status: status(patch.is_compliant()).to_owned(),
         details,
     }
 }

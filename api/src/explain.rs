@@ -78,7 +78,7 @@ fn explanation(patch: &PatchRecord) -> Value {
         "Title": patch.title,
         "KBId": patch.kb_id,
         "State": patch.state,
-        "IsCompliant": patch.state.is_compliant(),
+        "IsCompliant": patch.is_compliant(),
         "Reason": patch.reason,
         "ComplianceLevel": patch.compliance_level,
         "Classification": patch.classification,

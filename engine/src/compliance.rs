@@ -33,6 +33,8 @@ impl PatchCounts {
             && self.installed_rejected_count == 0
             && self.missing_count == 0
             && self.failed_count == 0
+            // Available security updates, where the baseline counts them.
+            && self.security_non_compliant_count == 0
     }
 }
 
@@ -55,7 +57,7 @@ pub fn summarise(patches: &[PatchRecord]) -> PatchCounts {
             PatchState::AvailableSecurityUpdate => &mut counts.available_security_update_count,
         };
         *of_state += 1;
-        if patch.state.is_compliant() {
+        if patch.is_compliant() {
             continue;
         }
         let critical = patch.compliance_level == ComplianceLevel::Critical;
@@ -71,7 +73,7 @@ pub fn summarise(patches: &[PatchRecord]) -> PatchCounts {
 /// `INFORMATIONAL` when there are any. Absent when the node is compliant.
 #[must_use]
 pub fn overall_severity(patches: &[PatchRecord]) -> Option<ComplianceLevel> {
-    let worst = patches.iter().filter(|patch| !patch.state.is_compliant()).map(|patch| patch.compliance_level).min()?;
+    let worst = patches.iter().filter(|patch| !patch.is_compliant()).map(|patch| patch.compliance_level).min()?;
     // `UNSPECIFIED` sorts last.
     Some(worst.min(ComplianceLevel::Informational))
 }
@@ -166,7 +168,7 @@ impl ItemCounts {
     pub fn of_patches(patches: &[PatchRecord]) -> Self {
         let mut counts = Self::default();
         for patch in patches.iter().filter(|patch| patch.state != PatchState::NotApplicable) {
-            counts.add(patch.compliance_level, patch.state.is_compliant());
+            counts.add(patch.compliance_level, patch.is_compliant());
         }
         counts
     }
@@ -185,6 +187,7 @@ mod tests {
             classification: classification.into(),
             severity: String::new(),
             state,
+            counts_against: false,
             compliance_level: level,
             cve_ids: Vec::new(),
             released_at: None,

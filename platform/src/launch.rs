@@ -517,9 +517,6 @@ impl Baselines {
                     patch_group,
                     rules: baseline.rules,
                     sources: baseline.sources,
-                    available_security_updates: baseline
-                        .available_security_updates_compliance_status
-                        .unwrap_or_default(),
                     install_override: Vec::new(),
                 };
                 (key, snapshot)

@@ -140,6 +140,9 @@ pub struct BaselineRules {
     /// How strictly.
     #[serde(default)]
     pub rejected_patches_action: RejectedPatchesAction,
+    /// How security updates count that exist and are not approved yet (Windows alone).
+    #[serde(default, skip_serializing_if = "AvailableSecurityUpdatesCompliance::is_default")]
+    pub available_security_updates_compliance_status: AvailableSecurityUpdatesCompliance,
 }
 
 /// A baseline frozen for one rollout, so that every node of it sees the same rules.
@@ -164,9 +167,6 @@ pub struct BaselineSnapshot {
     /// any. At most 20 (SSM).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<PatchSource>,
-    /// How security updates count that exist and are not approved yet (Windows).
-    #[serde(default, skip_serializing_if = "AvailableSecurityUpdatesCompliance::is_default")]
-    pub available_security_updates: AvailableSecurityUpdatesCompliance,
     /// What is to be installed in place of what the rules approve; empty where the rules decide.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub install_override: Vec<OverrideEntry>,
@@ -194,7 +194,6 @@ impl BaselineSnapshot {
             patch_group: String::new(),
             rules,
             sources: Vec::new(),
-            available_security_updates: AvailableSecurityUpdatesCompliance::default(),
             install_override: Vec::new(),
         }
     }
@@ -255,6 +254,10 @@ pub struct PatchRecord {
     pub severity: String,
     /// Where the patch stands.
     pub state: PatchState,
+    /// The baseline counts it against the node although its state does not: a security update that is
+    /// available and not approved, where the baseline says `NON_COMPLIANT` of such.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counts_against: bool,
     /// The baseline's level for it.
     #[serde(default)]
     pub compliance_level: ComplianceLevel,
@@ -273,4 +276,12 @@ pub struct PatchRecord {
     /// Why it is in this state, in one sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+}
+
+impl PatchRecord {
+    /// Whether the node may stay as it is, as far as this patch goes.
+    #[must_use]
+    pub const fn is_compliant(&self) -> bool {
+        self.state.is_compliant() && !self.counts_against
+    }
 }

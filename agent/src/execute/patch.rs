@@ -222,7 +222,7 @@ fn list_summary(by_list: &ScanResult, attempted: &[String]) -> String {
 
 /// What is not as the baseline wants it, a line each: of a BaselineOverride nothing is reported.
 fn shortcomings(scan: &ScanResult) -> String {
-    let wrong = scan.patches.iter().filter(|patch| !patch.state.is_compliant());
+    let wrong = scan.patches.iter().filter(|patch| !patch.is_compliant());
     wrong.map(|patch| format!("{:?} {}: {}\n", patch.state, patch.title, patch.reason)).collect()
 }
 

@@ -65,6 +65,7 @@ fn invocation(number: u128, action: Action) -> RunInvocation {
                 approved_patches_enable_non_security: false,
                 rejected_patches: Vec::new(),
                 rejected_patches_action: Default::default(),
+                available_security_updates_compliance_status: Default::default(),
             },
         )),
     }

@@ -21,7 +21,7 @@ impl Report {
     fn write_to(&self, out: &mut String) -> std::fmt::Result {
         let node = self.node.product.clone().unwrap_or_else(|| format!("{:?}", self.node.operating_system));
         writeln!(out, "{:?} of {node} by {}", self.operation, self.baseline.name)?;
-        let wrong: Vec<&PatchRecord> = self.patches.iter().filter(|patch| !patch.state.is_compliant()).collect();
+        let wrong: Vec<&PatchRecord> = self.patches.iter().filter(|patch| !patch.is_compliant()).collect();
         let widest = wrong.iter().map(|patch| patch.title.chars().count()).max().unwrap_or(0);
         for patch in &wrong {
             writeln!(out, "  {:<16} {:<widest$}  {}", short(patch.state), patch.title, patch.reason)?;

@@ -18,6 +18,7 @@ async fn scan(api: &Harness, node: &str, patches: &[(&str, PatchState, Complianc
         classification: "Security".to_owned(),
         severity: "Important".to_owned(),
         state: *state,
+        counts_against: false,
         compliance_level: *level,
         cve_ids: Vec::new(),
         released_at: None,

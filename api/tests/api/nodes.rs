@@ -31,6 +31,7 @@ pub(crate) fn report(node: &str, at: &str, states: &[PatchState]) -> NodeScanned
                 classification: "Security".to_owned(),
                 severity: "Important".to_owned(),
                 state: *state,
+                counts_against: false,
                 compliance_level: ComplianceLevel::Critical,
                 cve_ids: Vec::new(),
                 released_at: None,

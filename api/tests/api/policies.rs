@@ -60,6 +60,7 @@ async fn fleet() -> Fleet {
             classification: "secretware".to_owned(),
             severity: "Important".to_owned(),
             state: PatchState::Missing,
+            counts_against: false,
             compliance_level: ComplianceLevel::Critical,
             cve_ids: Vec::new(),
             released_at: None,

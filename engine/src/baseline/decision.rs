@@ -60,6 +60,10 @@ pub struct Decision {
     pub held: bool,
     /// Where the package stands.
     pub state: PatchState,
+    /// The baseline counts it against the node although its state does not; see
+    /// [`PatchRecord::counts_against`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counts_against: bool,
     /// The most severe level among all that approve it.
     pub compliance_level: ComplianceLevel,
     /// SSM's CLASSIFICATION; empty for what the baseline does not speak of.
@@ -97,7 +101,8 @@ impl Decision {
             severity: self.severity.clone(),
             state: self.state,
             // SSM names CVEs of what is missing; of what is installed they are history.
-            cve_ids: if self.state.is_compliant() { Vec::new() } else { self.cve_ids.clone() },
+            counts_against: self.counts_against,
+            cve_ids: if self.state.is_compliant() && !self.counts_against { Vec::new() } else { self.cve_ids.clone() },
             released_at: self.released.map(|(at, _)| at),
             released_by: self.released.map(|(_, by)| by),
             compliance_level: self.compliance_level,
@@ -153,6 +158,7 @@ impl Default for Decision {
             approved_version: None,
             held: false,
             state: PatchState::InstalledOther,
+            counts_against: false,
             compliance_level: ComplianceLevel::default(),
             classification: String::new(),
             severity: String::new(),

@@ -1,7 +1,9 @@
 //! The evaluation where the unit is the patch: zypper, Windows Update, softwareupdate.
 
 use jiff::Timestamp;
-use patchwave_schemas::baseline::{BaselineRules, ComplianceLevel, PatchState, RejectedPatchesAction};
+use patchwave_schemas::baseline::{
+    AvailableSecurityUpdatesCompliance, BaselineRules, ComplianceLevel, PatchState, RejectedPatchesAction,
+};
 
 use super::decision::{Decision, Evaluation, LeftOut};
 use super::family::Family;
@@ -19,6 +21,8 @@ use super::verdict::{Judge, Verdict};
 pub fn evaluate_patches(rules: &BaselineRules, node: &NodeProfile, patches: &[Patch], now: Timestamp) -> Evaluation {
     let family = Family::of(node.operating_system);
     let judge = Judge::new(rules, node, now);
+    let counts_available =
+        rules.available_security_updates_compliance_status == AvailableSecurityUpdatesCompliance::NonCompliant;
     let mut evaluation = Evaluation::default();
     for patch in patches {
         let subject = Subject::Patch(family, patch);
@@ -71,6 +75,7 @@ pub fn evaluate_patches(rules: &BaselineRules, node: &NodeProfile, patches: &[Pa
             {
                 speak(&mut decision, ComplianceLevel::default());
                 decision.state = PatchState::AvailableSecurityUpdate;
+                decision.counts_against = counts_available;
                 evaluation.decisions.push(decision);
             }
             (PatchStatus::NotApplicable, Verdict::Approved { level, .. }) => {

@@ -155,6 +155,21 @@ fn windows_shows_security_updates_that_wait() {
 }
 
 #[test]
+fn available_security_updates_count_against_the_node_where_the_baseline_says_so() {
+    let available = |status: &str| {
+        let rules = rules("WINDOWS", &json!({ "AvailableSecurityUpdatesComplianceStatus": status }));
+        let evaluation = on_windows(&rules, kb(PatchStatus::Needed, "SecurityUpdates", "Critical", 2));
+        assert_eq!(evaluation.decisions[0].state, PatchState::AvailableSecurityUpdate);
+        let record = evaluation.decisions[0].to_record();
+        let counts = crate::compliance::summarise(std::slice::from_ref(&record));
+        assert_eq!((counts.available_security_update_count, counts.critical_non_compliant_count), (1, 0));
+        (record.is_compliant(), counts.is_compliant(), counts.security_non_compliant_count)
+    };
+    assert_eq!(available("COMPLIANT"), (true, true, 0));
+    assert_eq!(available("NON_COMPLIANT"), (false, false, 1));
+}
+
+#[test]
 fn rule_without_a_patch_set_is_about_the_operating_system() {
     let application = || {
         let mut patch = kb(PatchStatus::Needed, "SecurityUpdates", "Critical", 8);

@@ -5,7 +5,8 @@
 //! honour them, so these three say zero days, which is what SSM does there.
 
 use patchwave_schemas::baseline::{
-    BaselineRules, ComplianceLevel, PatchFilter, PatchFilterGroup, PatchRule, PatchRuleGroup, RejectedPatchesAction,
+    AvailableSecurityUpdatesCompliance, BaselineRules, ComplianceLevel, PatchFilter, PatchFilterGroup, PatchRule,
+    PatchRuleGroup, RejectedPatchesAction,
 };
 use patchwave_schemas::node::OperatingSystem as Os;
 
@@ -123,6 +124,7 @@ fn baseline(operating_system: Os, patch_rules: Vec<PatchRule>) -> BaselineRules 
         approved_patches_enable_non_security: false,
         rejected_patches: Vec::new(),
         rejected_patches_action: RejectedPatchesAction::AllowAsDependency,
+        available_security_updates_compliance_status: AvailableSecurityUpdatesCompliance::default(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Whether a baseline may be saved: SSM's limits and which filter keys an operating system knows.
 
-use patchwave_schemas::baseline::{BaselineRules, PatchFilter, PatchFilterGroup, PatchRule};
+use patchwave_schemas::baseline::{
+    AvailableSecurityUpdatesCompliance, BaselineRules, PatchFilter, PatchFilterGroup, PatchRule,
+};
 use patchwave_schemas::node::{OperatingSystem as Os, PlatformType};
 
 use super::approval::end_of_day;
@@ -100,6 +102,12 @@ pub enum BaselineError {
         /// The baseline's operating system.
         os: Os,
     },
+    /// Windows alone tells which updates are available and not approved.
+    #[error("AvailableSecurityUpdatesComplianceStatus is NON_COMPLIANT, allowed for {os:?} is COMPLIANT")]
+    AvailableSecurityUpdates {
+        /// The baseline's operating system.
+        os: Os,
+    },
 }
 
 /// Checks a baseline before it is saved.
@@ -116,6 +124,10 @@ pub fn validate(rules: &BaselineRules) -> Result<(), BaselineError> {
     }
     patches("ApprovedPatches", &rules.approved_patches)?;
     non_security("ApprovedPatchesEnableNonSecurity", rules.approved_patches_enable_non_security, os)?;
+    let counts = rules.available_security_updates_compliance_status == AvailableSecurityUpdatesCompliance::NonCompliant;
+    if counts && os != Os::Windows {
+        return Err(BaselineError::AvailableSecurityUpdates { os });
+    }
     patches("RejectedPatches", &rules.rejected_patches)
 }
 
@@ -317,6 +329,10 @@ mod tests {
             (
                 json!({ "OperatingSystem": "WINDOWS", "ApprovedPatchesEnableNonSecurity": true }),
                 "ApprovedPatchesEnableNonSecurity is true, allowed for Windows is false",
+            ),
+            (
+                json!({ "OperatingSystem": "DEBIAN", "AvailableSecurityUpdatesComplianceStatus": "NON_COMPLIANT" }),
+                "AvailableSecurityUpdatesComplianceStatus is NON_COMPLIANT, allowed for Debian is COMPLIANT",
             ),
         ] {
             assert_eq!(check(&bad), Err(message.to_owned()));

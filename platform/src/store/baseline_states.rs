@@ -322,7 +322,7 @@ fn state_row(
     counts: &PatchCounts,
     patches: &[PatchRecord],
 ) -> Value {
-    let wrong: Vec<&PatchRecord> = patches.iter().filter(|patch| !patch.state.is_compliant()).collect();
+    let wrong: Vec<&PatchRecord> = patches.iter().filter(|patch| !patch.is_compliant()).collect();
     json!({
         "node_id": node,
         "baseline_id": baseline,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use patchwave_engine::baseline::all_predefined;
 use patchwave_schemas::BaselineId;
-use patchwave_schemas::baseline::{AvailableSecurityUpdatesCompliance, BaselineRules, PatchSource};
+use patchwave_schemas::baseline::{BaselineRules, PatchSource};
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::node::OperatingSystem;
 use serde::{Deserialize, Serialize};
@@ -34,9 +34,6 @@ pub struct Baseline {
     /// Alternative repositories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<PatchSource>,
-    /// How security updates count that are not approved yet (Windows).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub available_security_updates_compliance_status: Option<AvailableSecurityUpdatesCompliance>,
     /// Comes with the program and cannot be changed.
     #[serde(default)]
     pub predefined: bool,
@@ -86,7 +83,6 @@ impl Store {
                 )),
                 rules,
                 sources: Vec::new(),
-                available_security_updates_compliance_status: None,
                 predefined: true,
                 created_date: now,
                 modified_date: now,

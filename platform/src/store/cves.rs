@@ -138,7 +138,7 @@ impl Store {
 /// database takes as text is left out.
 fn rows_of(node: &NodeId, finished_at: i64, patches: &[PatchRecord]) -> Vec<Value> {
     let mut rows = BTreeMap::new();
-    for patch in patches.iter().filter(|patch| !patch.state.is_compliant()) {
+    for patch in patches.iter().filter(|patch| !patch.is_compliant()) {
         for cve in patch.cve_ids.iter().filter(|cve| !cve.contains('\0')) {
             let cve = cve.to_ascii_uppercase();
             let title = patch.title.replace('\0', "\u{fffd}");

@@ -21,6 +21,7 @@ fn report(number: usize, finished: i64, cves: &[&[&str]]) -> NodeScanned {
         kb_id: format!("package-{index}.amd64"),
         title: format!("package-{index}.amd64:1"),
         state: PatchState::Missing,
+        counts_against: false,
         cve_ids: cves.iter().map(|cve| (*cve).to_owned()).collect(),
         ..any.clone()
     });

@@ -66,6 +66,7 @@ fn report(number: usize, finished: i64, up_to_date: usize) -> NodeScanned {
         kb_id: format!("package-{index}.amd64"),
         title: format!("package-{index}.amd64:1"),
         state: PatchState::InstalledOther,
+        counts_against: false,
         installed_at: Some(at(-index)),
         ..scan(1, 1).patches.remove(0)
     });
