@@ -8,7 +8,7 @@
 
 mod scratch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use patchwave_agent::packages::apt::{Apt, AptRoot};
 use patchwave_agent::packages::{
     InstallOptions, InstallProgress, InstallResult, PackageError, PackageManager, ScanResult, os_release,
 };
-use patchwave_schemas::baseline::PatchState;
+use patchwave_schemas::baseline::{PatchSource, PatchState};
 use serde_json::json;
 
 use scratch::{Deb, Scratch, baseline};
@@ -236,6 +236,54 @@ async fn scan_finds_what_apt_would_upgrade() {
     let found = upgradable(&scratch.root(), &scratch.state_dir());
     assert_eq!(found, scratch.apt_upgrades());
     assert_eq!(found.len(), 10);
+}
+
+#[tokio::test]
+async fn sources_of_the_baseline_take_the_place_of_the_nodes_own() {
+    let scratch = Scratch::new();
+    for name in ["pw-a", "pw-b"] {
+        scratch.publish("stable", &Deb::new(name, "1"));
+    }
+    scratch.bootstrap(&["pw-a", "pw-b"]);
+    scratch.publish("stable", &Deb::new("pw-a", "2"));
+    scratch.publish("mirror", &Deb::new("pw-b", "3"));
+    scratch.update();
+    let its_own = || (files(&scratch.root().join("etc")), files(&scratch.root().join("var/lib/apt/lists")));
+    let before = its_own();
+    let mut snapshot = baseline(json!({ "ApprovalRules": { "PatchRules": [
+        { "PatchFilterGroup": {}, "ApproveAfterDays": 0, "EnableNonSecurity": true } ] } }));
+    let archive = scratch.archive();
+    for configuration in [
+        format!("deb [trusted=yes] file:{} mirror main\n", archive.display()),
+        format!("Types: deb\nURIs: file:{}\nSuites: mirror\nComponents: main\nTrusted: yes\n", archive.display()),
+    ] {
+        snapshot.sources = vec![PatchSource { name: "mine".into(), products: vec!["Debian12".into()], configuration }];
+        let found = apt(&scratch).scan(&snapshot, now()).expect("the scan runs");
+        assert_eq!(state(&found, "pw-b").0, PatchState::Missing, "the source is fetched by the scan");
+        assert_eq!(state(&found, "pw-a").0, PatchState::InstalledOther, "its update is not in the source");
+    }
+    apt(&scratch).install(&snapshot, &quick(), now(), &|_| {}).await.expect("the installation runs");
+    assert_eq!(scratch.installed(), ["pw-a 1", "pw-b 3"]);
+    assert_eq!(its_own(), before);
+
+    snapshot.sources[0].products = vec!["Debian11".into()];
+    let error = apt(&scratch).scan(&snapshot, now()).unwrap_err();
+    assert!(error.to_string().contains("(mine) are not for `Debian12`"), "{error}");
+}
+
+/// Paths and contents of the files of a directory and those beneath it.
+fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else {
+            all.push((path.clone(), std::fs::read(&path).unwrap()));
+        }
+    }
+    all.sort();
+    all
 }
 
 #[tokio::test]

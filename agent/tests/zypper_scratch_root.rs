@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use patchwave_agent::packages::zypper::{Zypper, ZypperRoot};
 use patchwave_agent::packages::{InstallOptions, InstallResult, PackageError, PackageManager, ScanResult, detect};
-use patchwave_schemas::baseline::PatchState;
+use patchwave_schemas::baseline::{PatchSource, PatchState};
 use serde_json::{Value, json};
 
 use suse::{Notice, Rpm, Suse, baseline};
@@ -58,6 +58,28 @@ fn with_packages(names: &[&str]) -> Suse {
     let old: Vec<String> = names.iter().map(|name| format!("{name}=1")).collect();
     suse.bootstrap(&old.iter().map(String::as_str).collect::<Vec<_>>());
     suse
+}
+
+#[tokio::test]
+async fn sources_of_the_baseline_take_the_place_of_the_nodes_own() {
+    let suse = with_packages(&["pw-a"]);
+    suse.announce(&[Notice::new("SUSE-1", "security", "important", ("pw-a", "2"))]);
+    // The node itself knows of no repository any more.
+    let own = suse.root().join("etc/zypp/repos.d/scratch.repo");
+    let configuration = std::fs::read_to_string(&own).unwrap();
+    std::fs::remove_file(&own).unwrap();
+    let mut snapshot = baseline(everything());
+    assert!(zypper(&suse).scan(&snapshot, Timestamp::now()).unwrap().patches.is_empty());
+    snapshot.sources = vec![PatchSource { name: "mine".into(), products: vec!["*".into()], configuration }];
+    let found = zypper(&suse).scan(&snapshot, Timestamp::now()).expect("the scan runs");
+    assert_eq!(named(&found, PatchState::Missing), ["SUSE-1"]);
+    zypper(&suse).install(&snapshot, &quick(), Timestamp::now(), &|_| {}).await.expect("the installation runs");
+    assert_eq!(suse.installed(), ["pw-a 2"]);
+    assert!(!own.exists());
+
+    snapshot.sources[0].products = vec!["Suse12".into()];
+    let error = zypper(&suse).scan(&snapshot, Timestamp::now()).unwrap_err();
+    assert!(error.to_string().contains("(mine) are not for"), "{error}");
 }
 
 #[tokio::test]

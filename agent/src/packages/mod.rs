@@ -21,6 +21,7 @@ mod halving;
 mod os_release;
 mod rpm;
 pub mod softwareupdate;
+mod sources;
 mod tool;
 pub mod windows_update;
 pub mod zypper;

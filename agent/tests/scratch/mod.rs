@@ -93,7 +93,6 @@ impl Scratch {
         let line = |suite: &str| format!("deb [trusted=yes] file:{} {suite} main\n", archive.display());
         scratch.write("etc/apt/sources.list", &(line("stable") + &line("stable-security")));
         for suite in ["stable", "stable-security"] {
-            fs::create_dir_all(scratch.suite(suite)).unwrap();
             scratch.add_to_list(suite, "");
         }
         scratch
@@ -107,7 +106,7 @@ impl Scratch {
         self.directory.path().join("state")
     }
 
-    fn archive(&self) -> PathBuf {
+    pub(crate) fn archive(&self) -> PathBuf {
         self.directory.path().join("archive")
     }
 
@@ -147,6 +146,7 @@ impl Scratch {
     }
 
     fn add_to_list(&self, suite: &str, stanza: &str) {
+        fs::create_dir_all(self.suite(suite)).unwrap();
         let list = self.suite(suite).join("Packages");
         let mut file = File::options().create(true).append(true).open(&list).unwrap();
         file.write_all(stanza.as_bytes()).unwrap();

@@ -42,7 +42,7 @@ pub(super) type Offers = HashMap<String, Vec<Offer>>;
 /// Reads the lists of every enabled source.
 pub(super) fn offers(root: &AptRoot, installed: &[InstalledPackage]) -> Result<Offers, PackageError> {
     let mut collector = Collector::new(installed);
-    let directory = root.path("var/lib/apt/lists");
+    let directory = root.lists();
     let names = file_names(&directory)?;
     let mut read_already: Vec<&str> = Vec::new();
     for source in sources::sources(root)? {

@@ -54,7 +54,9 @@ impl PackageManager for Apt {
     }
 
     fn scan(&self, baseline: &BaselineSnapshot, now: Timestamp) -> Result<ScanResult, PackageError> {
-        scan::scan(&self.root, baseline, now)
+        let root = self.root.by_baseline(baseline)?;
+        root.refresh_sources()?;
+        scan::scan(&root, baseline, now)
     }
 
     async fn install(
@@ -64,6 +66,6 @@ impl PackageManager for Apt {
         now: Timestamp,
         progress: &(dyn Fn(InstallProgress) + Send + Sync),
     ) -> Result<InstallResult, PackageError> {
-        install::install(&self.root, baseline, options, now, progress).await
+        install::install(&self.root.by_baseline(baseline)?, baseline, options, now, progress).await
     }
 }

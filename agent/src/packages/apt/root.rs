@@ -5,7 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::PackageError;
+use patchwave_schemas::baseline::BaselineSnapshot;
+
+use super::super::{PackageError, os_release, sources};
+use super::apt_get::Finished;
+
+/// Directory of a baseline's sources and their lists, in the agent's own.
+const SOURCES: &str = "apt-sources";
 
 /// Where dpkg and its helpers find their programs, whatever the agent was started with.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -19,6 +25,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub struct AptRoot {
     root: PathBuf,
     state_dir: PathBuf,
+    /// Sources and lists that take the place of the node's own.
+    own: Option<PathBuf>,
 }
 
 impl AptRoot {
@@ -28,7 +36,7 @@ impl AptRoot {
         // apt and dpkg are started with these paths and take relative ones otherwise than we do.
         let [root, state_dir] =
             [root.into(), state_dir.into()].map(|path: PathBuf| std::path::absolute(&path).unwrap_or(path));
-        Self { root, state_dir }
+        Self { root, state_dir, own: None }
     }
 
     /// Whether there is a dpkg database.
@@ -51,6 +59,55 @@ impl AptRoot {
     /// A path given relative to the system's root.
     pub(super) fn path(&self, relative: &str) -> PathBuf {
         self.root.join(relative)
+    }
+
+    /// The root with the sources that the baseline names for this node; as it is when it names none.
+    ///
+    /// # Errors
+    /// [`PackageError::NoSource`], [`PackageError::Write`].
+    pub(super) fn by_baseline(&self, baseline: &BaselineSnapshot) -> Result<Self, PackageError> {
+        if baseline.sources.is_empty() {
+            return Ok(self.clone());
+        }
+        let ours = sources::for_node(&baseline.sources, &os_release(&self.root)?.profile())?;
+        let own = Self { own: Some(self.state_dir.join(SOURCES)), ..self.clone() };
+        let files = ours.iter().enumerate().map(|(number, source)| {
+            // apt tells its two formats by the file's name.
+            let is_stanza = source.configuration.lines().any(|line| line.trim_start().starts_with("Types:"));
+            let name = sources::file_name(number, source, if is_stanza { "sources" } else { "list" });
+            (name, format!("{}\n", source.configuration.trim_end()))
+        });
+        if let Some(directory) = own.sources() {
+            sources::write(&directory, &files.collect::<Vec<_>>())?;
+        }
+        let partial = own.lists().join("partial");
+        fs::create_dir_all(&partial).map_err(|source| PackageError::Write { path: partial, source })?;
+        Ok(own)
+    }
+
+    /// Fetches the lists of those sources: nobody else does. Blocks.
+    ///
+    /// # Errors
+    /// [`PackageError::Run`], and [`PackageError::Failed`] when apt could not do it.
+    pub(super) fn refresh_sources(&self) -> Result<(), PackageError> {
+        if self.own.is_none() {
+            return Ok(());
+        }
+        let program = "apt-get update";
+        let output = self.command("apt-get")?.args(["-q", "update"]).output();
+        let output = output.map_err(|source| PackageError::Run { program: program.to_owned(), source })?;
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        Finished { status: output.status, stdout, stderr }.into_result(program)
+    }
+
+    /// The directory of the baseline's sources, if it names any.
+    pub(super) fn sources(&self) -> Option<PathBuf> {
+        self.own.as_ref().map(|own| own.join("sources"))
+    }
+
+    /// Where the lists are.
+    pub(super) fn lists(&self) -> PathBuf {
+        self.own.as_ref().map_or_else(|| self.path("var/lib/apt/lists"), |own| own.join("lists"))
     }
 
     fn is_this_system(&self) -> bool {
@@ -76,6 +133,22 @@ impl AptRoot {
                 command.args(self.dpkg_options());
             } else {
                 command.env("APT_CONFIG", self.write_config()?);
+            }
+        }
+        if let (Some(sources), true) = (self.sources(), program != "dpkg") {
+            for (option, value) in [
+                ("Dir::Etc::sourcelist", "/dev/null".into()),
+                ("Dir::Etc::sourceparts", sources.into_os_string()),
+                ("Dir::State::lists", self.lists().into_os_string()),
+                // The node's own caches stay as they are.
+                ("Dir::Cache::pkgcache", OsString::new()),
+                ("Dir::Cache::srcpkgcache", OsString::new()),
+                // The user _apt may not enter our directory.
+                ("APT::Sandbox::User", "root".into()),
+            ] {
+                let mut argument = OsString::from(format!("{option}="));
+                argument.push(value);
+                command.arg("-o").arg(argument);
             }
         }
         Ok(command)

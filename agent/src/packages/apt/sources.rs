@@ -26,8 +26,13 @@ pub(super) struct Source {
 
 /// Reads every enabled binary source.
 pub(super) fn sources(root: &AptRoot) -> Result<Vec<Source>, PackageError> {
-    let mut files = vec![root.path("etc/apt/sources.list")];
-    files.extend(directory(root.path("etc/apt/sources.list.d"))?);
+    let files = if let Some(own) = root.sources() {
+        directory(own)?
+    } else {
+        let mut files = vec![root.path("etc/apt/sources.list")];
+        files.extend(directory(root.path("etc/apt/sources.list.d"))?);
+        files
+    };
     let mut sources = Vec::new();
     for path in files {
         let read = |source| PackageError::Read { path: path.clone(), source };

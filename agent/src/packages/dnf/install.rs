@@ -19,7 +19,7 @@ use super::super::tool::{self, Finished};
 use super::super::{InstallOptions, InstallProgress, InstallResult, PackageError, ScanResult, os_release};
 use super::plan::Plan;
 use super::root::{DnfRoot, Tool};
-use super::{output, scan, sources};
+use super::{output, scan};
 
 /// How often a lock is tried again.
 const LOCK_RETRY: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub(super) async fn install(
     progress: &(dyn Fn(InstallProgress) + Send + Sync),
 ) -> Result<InstallResult, PackageError> {
     let node = os_release(root.directory())?.profile();
-    let own = sources::effective(root, &baseline.sources, &node)?;
+    let own = root.by_baseline(baseline, &node)?;
     let mut run = Run { root: &own, baseline, options, stdout: String::new(), stderr: String::new() };
     if options.refresh {
         progress(InstallProgress::Refreshing);

@@ -6,7 +6,6 @@
 //! An installation is planned and done by dnf.
 //!
 //! - `root`: where the system is, and how its tools are called there. `config`: what they are told.
-//! - `sources`: a baseline's own repositories in place of the node's.
 //! - `cache`: where metadata lies. `choice`: which versions dnf would choose from.
 //! - `scan`: all of it together. `reboot`: whether a restart is needed.
 //! - `install`, by way of `plan` and `output`: changing it.
@@ -33,7 +32,6 @@ mod plan;
 mod reboot;
 mod root;
 mod scan;
-mod sources;
 
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::super::{PackageError, os_release};
+use patchwave_engine::baseline::NodeProfile;
+use patchwave_schemas::baseline::BaselineSnapshot;
+
+use super::super::{PackageError, os_release, sources};
 
 /// Where the tools and the scripts of packages find their programs, whatever the agent was started with.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -12,6 +15,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const DATABASES: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
 /// What a database consists of: SQLite, NDB, Berkeley DB.
 const DATABASE_FILES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
+/// Directory of a baseline's `.repo` files, in the agent's own.
+const SOURCES: &str = "dnf-sources";
 /// Where metadata of a baseline's own repositories is cached, apart from that of the node's.
 pub(super) const SOURCES_CACHE: &str = "var/cache/patchwave-agent/dnf";
 
@@ -106,9 +111,19 @@ impl DnfRoot {
         self.root == Path::new("/")
     }
 
-    /// The same system with the repositories in `directory` instead of its own.
-    pub(super) fn with_sources(&self, directory: PathBuf) -> Self {
-        Self { sources: Some(directory), ..self.clone() }
+    /// The root with the repositories that the baseline names for this node; as it is when it names
+    /// none.
+    ///
+    /// # Errors
+    /// [`PackageError::NoSource`], [`PackageError::Write`].
+    pub(super) fn by_baseline(&self, baseline: &BaselineSnapshot, node: &NodeProfile) -> Result<Self, PackageError> {
+        let ours = sources::for_node(&baseline.sources, node)?;
+        if ours.is_empty() {
+            return Ok(self.clone());
+        }
+        let directory = self.state_dir.join(SOURCES);
+        sources::write(&directory, &sources::repository_files(&ours))?;
+        Ok(Self { sources: Some(directory), ..self.clone() })
     }
 
     /// The directory of repositories that stand in for the system's own, if there is one.

@@ -17,12 +17,12 @@ use super::cache::{self, Cached};
 use super::choice::{self, Visible};
 use super::config::Config;
 use super::root::DnfRoot;
-use super::{listing, reboot, sources};
+use super::{listing, reboot};
 
 /// Scans. Blocks; see [`super::super::PackageManager::scan`].
 pub(super) fn scan(root: &DnfRoot, baseline: &BaselineSnapshot, now: Timestamp) -> Result<ScanResult, PackageError> {
     let node = os_release(root.directory())?.profile();
-    let root = &sources::effective(root, &baseline.sources, &node)?;
+    let root = &root.by_baseline(baseline, &node)?;
     let mut installed = installed::installed(root.rpm())?;
     let available = available(root, &mut installed, now)?;
     let reboot_required = reboot::flag(root, &mut installed, reboot::started());

@@ -57,7 +57,9 @@ impl PackageManager for Zypper {
     }
 
     fn scan(&self, baseline: &BaselineSnapshot, now: Timestamp) -> Result<ScanResult, PackageError> {
-        Ok(scan::scan(&self.root, baseline, now)?.result)
+        let root = self.root.by_baseline(baseline)?;
+        root.refresh_sources()?;
+        Ok(scan::scan(&root, baseline, now)?.result)
     }
 
     async fn install(
@@ -67,6 +69,6 @@ impl PackageManager for Zypper {
         now: Timestamp,
         progress: &(dyn Fn(InstallProgress) + Send + Sync),
     ) -> Result<InstallResult, PackageError> {
-        install::install(&self.root, baseline, options, now, progress).await
+        install::install(&self.root.by_baseline(baseline)?, baseline, options, now, progress).await
     }
 }

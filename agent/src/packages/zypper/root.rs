@@ -4,9 +4,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use patchwave_schemas::baseline::BaselineSnapshot;
 use patchwave_schemas::node::OperatingSystem;
 
-use super::super::{os_release, tool};
+use super::super::{PackageError, os_release, sources, tool};
+
+/// Directory of a baseline's `.repo` files, in the agent's own.
+const SOURCES: &str = "zypper-sources";
+/// What zypper knows of them.
+const CACHE: &str = "zypper-sources-cache";
 
 /// A SUSE system in a directory: `/`, or a scratch one for tests and images.
 ///
@@ -17,6 +23,8 @@ pub struct ZypperRoot {
     root: PathBuf,
     state_dir: PathBuf,
     search_path: OsString,
+    /// Holds `.repo` files that take the place of the node's own.
+    sources: Option<PathBuf>,
 }
 
 impl ZypperRoot {
@@ -25,7 +33,7 @@ impl ZypperRoot {
     pub fn new(root: impl Into<PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
         let [root, state_dir] =
             [root.into(), state_dir.into()].map(|path: PathBuf| std::path::absolute(&path).unwrap_or(path));
-        Self { root, state_dir, search_path: tool::PATH.into() }
+        Self { root, state_dir, search_path: tool::PATH.into(), sources: None }
     }
 
     /// The same with these directories, separated by colons, in which zypper is looked for.
@@ -57,12 +65,51 @@ impl ZypperRoot {
         self.root.join(relative)
     }
 
+    /// The root with the repositories that the baseline names for this node; as it is when it names
+    /// none.
+    ///
+    /// # Errors
+    /// [`PackageError::NoSource`], [`PackageError::Write`].
+    pub(super) fn by_baseline(&self, baseline: &BaselineSnapshot) -> Result<Self, PackageError> {
+        if baseline.sources.is_empty() {
+            return Ok(self.clone());
+        }
+        let ours = sources::for_node(&baseline.sources, &os_release(&self.root)?.profile())?;
+        let directory = self.state_dir.join(SOURCES);
+        sources::write(&directory, &sources::repository_files(&ours))?;
+        Ok(Self { sources: Some(directory), ..self.clone() })
+    }
+
+    /// Fetches what those repositories offer: nobody else does. Blocks.
+    ///
+    /// # Errors
+    /// [`PackageError::Run`], and [`PackageError::Failed`] when none of them could be reached.
+    pub(super) fn refresh_sources(&self) -> Result<(), PackageError> {
+        if self.sources.is_none() {
+            return Ok(());
+        }
+        let program = "zypper refresh".to_owned();
+        let output = self.command(&[]).arg("refresh").output();
+        let output = output.map_err(|source| PackageError::Run { program: program.clone(), source })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = if said.trim().is_empty() { String::from_utf8_lossy(&output.stdout) } else { said };
+        let message = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default().to_owned();
+        Err(PackageError::Failed { program, status: output.status.to_string(), message })
+    }
+
     /// zypper for this root with its first, global options: locale C, no questions.
     pub(super) fn command(&self, options: &[&str]) -> Command {
         let mut command = Command::new("zypper");
         command.env("PATH", &self.search_path).env("LC_ALL", "C").stdin(Stdio::null());
         if self.root != Path::new("/") {
             command.arg("--root").arg(&self.root);
+        }
+        if let Some(directory) = &self.sources {
+            // With caches of their own, so that the node's are not emptied of its own repositories.
+            command.arg("--reposd-dir").arg(directory).arg("--cache-dir").arg(self.state_dir.join(CACHE));
         }
         command.arg("--non-interactive").args(options);
         command
