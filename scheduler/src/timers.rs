@@ -10,7 +10,7 @@ use patchwave_platform::telemetry::error_chain;
 use patchwave_schemas::WindowId;
 use patchwave_schemas::event::{Timer, TimerFired, WindowStarted};
 use patchwave_schemas::ids::derived_uuid;
-use patchwave_schemas::topology::{DISPATCHER_TIMER_KEY, RESOLVER_TIMER_KEY};
+use patchwave_schemas::topology::{CALLER_TIMER_KEY, DISPATCHER_TIMER_KEY, RESOLVER_TIMER_KEY, WORKFLOWS_TIMER_KEY};
 use tracing::{info, warn};
 
 /// Timers taken in one transaction.
@@ -59,6 +59,8 @@ fn fired(timer: Timer, due_at: Timestamp, now: Timestamp) -> OutboxMessage {
     let id = derived_uuid("timer fired:", &format!("{}/{due_at}", timer.key()));
     let key = match timer {
         Timer::RolloutCheck { .. } => DISPATCHER_TIMER_KEY,
+        Timer::Workflow { .. } => WORKFLOWS_TIMER_KEY,
+        Timer::Call { .. } => CALLER_TIMER_KEY,
         Timer::Window { .. } | Timer::WindowCutoff { .. } | Timer::WindowEnd { .. } => RESOLVER_TIMER_KEY,
     };
     OutboxMessage::keyed(id, key, SOURCE, now, TimerFired { timer, due_at })

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use crate::command::{CancelInvocation, RunInvocation};
 use crate::envelope::{CloudEvent, DecodeError, Message, SPEC_VERSION};
 use crate::event::{
-    ApprovalSignalled, CommandRequested, NodeRemoved, NodeUpserted, RolloutCancelRequested, RolloutFinished,
-    RolloutStarted, TimerFired, WindowCancelRequested, WindowStartRequested, WindowStarted,
+    ApprovalSignalled, CallRequested, CommandRequested, NodeRemoved, NodeUpserted, RolloutCancelRequested,
+    RolloutFinished, RolloutStarted, TimerFired, WindowCancelRequested, WindowStartRequested, WindowStarted,
+    WorkflowContinued,
 };
 use crate::notification::NotificationRaised;
 use crate::patch_now::PatchRequested;
@@ -19,8 +20,8 @@ use crate::report::{
     InvocationFinished, InvocationProgressed, NodeConnected, NodeDisconnected, NodeHeartbeat, NodeScanned,
 };
 use crate::topology::{
-    DISPATCHER_TIMER_KEY, EVENTS_EXCHANGE, REPORTS_EXCHANGE, RESOLVER_TIMER_KEY, WorkQueue, pattern_matches,
-    routing_key,
+    CALLER_TIMER_KEY, DISPATCHER_TIMER_KEY, EVENTS_EXCHANGE, REPORTS_EXCHANGE, RESOLVER_TIMER_KEY, WORKFLOWS_TIMER_KEY,
+    WorkQueue, pattern_matches, routing_key,
 };
 
 /// A program, or a group of them, that publishes messages.
@@ -150,7 +151,7 @@ impl Entry {
 }
 
 /// Keys of fired timers: the queue depends on what the timer is for, not on the type.
-const TIMER_KEYS: &[&str] = &[DISPATCHER_TIMER_KEY, RESOLVER_TIMER_KEY];
+const TIMER_KEYS: &[&str] = &[CALLER_TIMER_KEY, DISPATCHER_TIMER_KEY, RESOLVER_TIMER_KEY, WORKFLOWS_TIMER_KEY];
 
 /// Every message type, sorted by name.
 pub const MESSAGES: &[Entry] = {
@@ -158,6 +159,7 @@ pub const MESSAGES: &[Entry] = {
     use Publisher::{Agent, Api, Gateway, OtherSystems, Scheduler, Worker};
     &[
         Entry::of::<ApprovalSignalled>(Event, &[OtherSystems, Api]),
+        Entry::of::<CallRequested>(Event, &[Worker, Api]),
         Entry::of::<CommandRequested>(Event, &[OtherSystems]),
         Entry::of::<CancelInvocation>(Node, &[Worker]),
         Entry::of::<InvocationFinished>(Report, &[Agent]),
@@ -178,6 +180,7 @@ pub const MESSAGES: &[Entry] = {
         Entry::of::<WindowCancelRequested>(Event, &[Api]),
         Entry::of::<WindowStartRequested>(Event, &[OtherSystems, Api]),
         Entry::of::<WindowStarted>(Event, &[Scheduler]),
+        Entry::of::<WorkflowContinued>(Event, &[Worker, Api, Scheduler]),
     ]
 };
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::Message;
-use crate::ids::{CommandId, NodeId, TaskExecutionId, WindowExecutionId, WindowId};
+use crate::ids::{CommandId, NodeId, TaskExecutionId, WindowExecutionId, WindowId, WorkflowId};
 use crate::node::NodeFacts;
 use crate::waves::RolloutPlan;
 
@@ -243,6 +243,18 @@ pub enum Timer {
         /// The command whose rollout it is.
         command_id: CommandId,
     },
+    /// An execution of an automation or a state machine waits until now.
+    Workflow {
+        /// The execution.
+        workflow_id: WorkflowId,
+        /// What it waits for, in its engine's own words; a late or repeated one is recognised by them.
+        about: String,
+    },
+    /// A call that was taken on should have ended by now.
+    Call {
+        /// The call.
+        token: String,
+    },
 }
 
 impl Timer {
@@ -254,8 +266,35 @@ impl Timer {
             Self::WindowCutoff { execution_id } => format!("window-cutoff/{execution_id}"),
             Self::WindowEnd { execution_id } => format!("window-end/{execution_id}"),
             Self::RolloutCheck { command_id } => format!("rollout-check/{command_id}"),
+            Self::Workflow { workflow_id, about } => format!("workflow/{workflow_id}/{about}"),
+            Self::Call { token } => format!("call/{token}"),
         }
     }
+}
+
+/// An execution of an automation or a state machine has something to do. From whoever stored it.
+///
+/// What there is to do is in the store; this only says so, and may be said any number of times.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkflowContinued {
+    /// The execution.
+    pub workflow_id: WorkflowId,
+}
+
+impl Message for WorkflowContinued {
+    const TYPE: &'static str = "patchwave.workflow.continued.v1";
+}
+
+/// A call is stored and waits to be made: of a function, an endpoint, a script, or an operation of
+/// our own. From whoever stored it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CallRequested {
+    /// The call; making it twice under one token is one call to whoever looks at the token.
+    pub token: String,
+}
+
+impl Message for CallRequested {
+    const TYPE: &'static str = "patchwave.call.requested.v1";
 }
 
 /// Adds a node or replaces its facts and tags. From other systems.

@@ -221,6 +221,10 @@ uuid_id!(
     /// One task of one firing.
     TaskExecutionId, "task execution id"
 );
+uuid_id!(
+    /// One execution of an automation or a state machine.
+    WorkflowId, "workflow execution id"
+);
 
 #[cfg(test)]
 mod tests {

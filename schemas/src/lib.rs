@@ -28,4 +28,5 @@ pub mod waves;
 pub use envelope::{CloudEvent, Message};
 pub use ids::{
     BaselineId, CommandId, IdError, NodeId, TaskExecutionId, WindowExecutionId, WindowId, WindowTargetId, WindowTaskId,
+    WorkflowId,
 };

@@ -14,6 +14,10 @@ pub const DEAD_EXCHANGE: &str = "patchwave.dead";
 pub const RESOLVER_TIMER_KEY: &str = "timer.resolver";
 /// Routing key of timers for the dispatcher.
 pub const DISPATCHER_TIMER_KEY: &str = "timer.dispatcher";
+/// Routing key of timers for executions of automations and state machines.
+pub const WORKFLOWS_TIMER_KEY: &str = "timer.workflows";
+/// Routing key of timers for calls.
+pub const CALLER_TIMER_KEY: &str = "timer.caller";
 /// Prefix of a connected agent's own queue.
 pub const NODE_QUEUE_PREFIX: &str = "patchwave.node.";
 /// Prefix of the queue of a program that serves many nodes (simulators, gateways).
@@ -41,14 +45,26 @@ pub enum WorkQueue {
     Inventory,
     /// State changes to notifications.
     Notifier,
+    /// Automations and state machines, step by step.
+    Workflows,
+    /// Calls of functions, endpoints, scripts and operations of our own.
+    Caller,
     /// What could not be processed.
     Dead,
 }
 
 impl WorkQueue {
     /// Every queue, in reading order.
-    pub const ALL: [Self; 6] =
-        [Self::Resolver, Self::Dispatcher, Self::Collector, Self::Inventory, Self::Notifier, Self::Dead];
+    pub const ALL: [Self; 8] = [
+        Self::Resolver,
+        Self::Dispatcher,
+        Self::Collector,
+        Self::Inventory,
+        Self::Notifier,
+        Self::Workflows,
+        Self::Caller,
+        Self::Dead,
+    ];
 
     /// The queue's name on the bus.
     #[must_use]
@@ -59,6 +75,8 @@ impl WorkQueue {
             Self::Collector => "patchwave.collector",
             Self::Inventory => "patchwave.inventory",
             Self::Notifier => "patchwave.notifier",
+            Self::Workflows => "patchwave.workflows",
+            Self::Caller => "patchwave.caller",
             Self::Dead => "patchwave.dead",
         }
     }
@@ -72,6 +90,8 @@ impl WorkQueue {
             Self::Collector => "collector",
             Self::Inventory => "inventory",
             Self::Notifier => "notifier",
+            Self::Workflows => "workflows",
+            Self::Caller => "caller",
             Self::Dead => "dead-letters",
         }
     }
@@ -100,6 +120,8 @@ impl WorkQueue {
                 &[(EVENTS_EXCHANGE, "node.#"), (REPORTS_EXCHANGE, "node.scanned"), (REPORTS_EXCHANGE, "node.heartbeat")]
             }
             Self::Notifier => &[(EVENTS_EXCHANGE, "notification.#")],
+            Self::Workflows => &[(EVENTS_EXCHANGE, "workflow.#"), (EVENTS_EXCHANGE, WORKFLOWS_TIMER_KEY)],
+            Self::Caller => &[(EVENTS_EXCHANGE, "call.requested"), (EVENTS_EXCHANGE, CALLER_TIMER_KEY)],
             Self::Dead => &[(DEAD_EXCHANGE, "#")],
         }
     }

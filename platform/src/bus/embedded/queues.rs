@@ -101,6 +101,8 @@ fn index(queue: WorkQueue) -> usize {
         WorkQueue::Collector => 2,
         WorkQueue::Inventory => 3,
         WorkQueue::Notifier => 4,
-        WorkQueue::Dead => 5,
+        WorkQueue::Workflows => 5,
+        WorkQueue::Caller => 6,
+        WorkQueue::Dead => 7,
     }
 }
