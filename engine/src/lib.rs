@@ -10,11 +10,13 @@
 //! - [`compliance`]: how many patches of a node are in which state.
 //! - [`documents`]: what a command does on a node, and its parameters.
 //! - [`invocation`]: one document on one node, event by event.
+//! - [`json_path`]: what a JSONPath finds.
 //! - [`limits`]: `MaxConcurrency` and `MaxErrors`.
 //! - [`patch_now`]: what "patch these nodes now" means.
 //! - [`registration`]: whether a machine may become a node.
 //! - [`rollout`]: how many invocations may be in flight, and when to stop.
 //! - [`schedule`]: when a maintenance window runs, and whether a late run still starts.
+//! - [`states`]: the Amazon States Language.
 //! - [`targets`]: which nodes a task is for.
 //! - [`versions`]: which of two package versions is newer.
 //! - [`window_execution`]: which task of a window starts when, and how a firing ends.
@@ -27,11 +29,13 @@ pub mod compliance;
 pub mod documents;
 pub mod group_compliance;
 pub mod invocation;
+pub mod json_path;
 pub mod limits;
 pub mod patch_now;
 pub mod registration;
 pub mod rollout;
 pub mod schedule;
+pub mod states;
 pub mod targets;
 pub mod versions;
 pub mod window_execution;

@@ -37,17 +37,22 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Everything the engine may use. It has no runtime, no I/O, no clock and no randomness. Packing an
-/// inventory (`base64`, `flate2`) is a function of its bytes.
+/// inventory (`base64`, `flate2`) is a function of its bytes, and so are the hashes that state machines
+/// can ask for.
 const ENGINE_MAY_USE: &[&str] = &[
     "patchwave-schemas",
     "base64",
     "croner",
     "flate2",
     "jiff",
+    "md-5",
     "regex",
     "serde",
     "serde-saphyr",
     "serde_json",
+    "serde_json_path",
+    "sha1",
+    "sha2",
     "thiserror",
 ];
 
