@@ -8,6 +8,7 @@ pub mod audit;
 pub mod bus;
 pub mod cut_off;
 pub mod launch;
+pub mod operations;
 pub mod outbox;
 pub mod proofs;
 pub mod recompute;
@@ -17,6 +18,7 @@ pub mod signing;
 pub mod store;
 pub mod telemetry;
 pub mod topics;
+pub mod workflows;
 
 /// What a caller can do about an error: the one question every error here answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,6 +25,7 @@ pub mod activations;
 pub mod audit;
 pub mod baseline_states;
 pub mod baselines;
+pub mod calls;
 pub mod client_tokens;
 pub mod commands;
 pub mod compliance;
@@ -51,9 +52,11 @@ pub mod resource_groups;
 pub mod rollout_plans;
 pub mod service_settings;
 pub mod signing_keys;
+pub mod state_machines;
 pub mod tags;
 pub mod timers;
 pub mod windows;
+pub mod workflows;
 
 pub use dialect::{Column, Dialect};
 

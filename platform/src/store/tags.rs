@@ -19,6 +19,8 @@ pub enum Taggable {
     PatchBaseline,
     /// `Document`
     Document,
+    /// A state machine of Step Functions; SSM has no name for it.
+    StateMachine,
 }
 
 impl Taggable {
@@ -29,6 +31,7 @@ impl Taggable {
             Self::MaintenanceWindow => "MaintenanceWindow",
             Self::PatchBaseline => "PatchBaseline",
             Self::Document => "Document",
+            Self::StateMachine => "StateMachine",
         }
     }
 }
