@@ -114,6 +114,7 @@ pub(crate) async fn embedded(figures: &mut Figures, nodes: usize, repeats: usize
         topics: Arc::new(EmbeddedTopics::new()),
         master_key: Arc::new(MasterKey::ephemeral()?),
         signer: None,
+        calls: None,
     };
     let shutdown = CancellationToken::new();
     let workers = tokio::spawn({

@@ -162,6 +162,7 @@ pub(crate) async fn fan_out(figures: &mut Figures, nodes: usize, repeats: usize)
         topics: Arc::new(RedisTopics::connect(&place.redis_url).await?),
         master_key: Arc::new(MasterKey::ephemeral()?),
         signer: None,
+        calls: None,
     };
     let shutdown = CancellationToken::new();
     let workers = tokio::spawn({

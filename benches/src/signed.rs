@@ -42,6 +42,7 @@ impl Side {
             topics: Arc::new(RedisTopics::connect(&place.redis_url).await?),
             master_key,
             signer: signs.then_some(signer),
+            calls: None,
         };
         let shutdown = CancellationToken::new();
         let workers = tokio::spawn({

@@ -11,6 +11,8 @@ use crate::Context;
 const NOTIFICATIONS: u32 = 200;
 /// Patches forgotten by one sweep at most: those who note patches do not wait long.
 const PATCHES: u32 = 500;
+/// Executions and calls that are spoken of again by one sweep at most.
+const HINTS: u32 = 500;
 /// A younger notification is still its worker's business.
 const WORKER_PUBLISHES_WITHIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(15);
 
@@ -87,9 +89,26 @@ async fn publish(context: &Context, now: Timestamp) -> Result<bool, Box<dyn std:
         forgotten = tx.forget_patches(now, PATCHES).await?;
         tx.commit().await?;
     }
+    say_again(context, now).await?;
     let recomputed = recompute::sweep(&context.store, now).await?;
     Ok(messages == outbox::SWEEP_MAX as usize
         || recomputed == recompute::SWEEP_MAX as usize
         || news.len() == NOTIFICATIONS as usize
         || forgotten == u64::from(PATCHES))
+}
+
+/// Says again that executions and calls wait which nobody took up: their first hint may be lost with a
+/// broker's disk.
+async fn say_again(context: &Context, now: Timestamp) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    // Asked first: on SQLite a transaction keeps every other writer waiting.
+    if !context.store.has_waiting_workflows(now).await? && !context.store.has_waiting_calls(now).await? {
+        return Ok(());
+    }
+    let mut tx = context.store.begin().await?;
+    let mut hints = tx.claim_workflows_in_waiting(now, HINTS).await?;
+    hints.extend(tx.claim_calls_in_waiting(now, HINTS).await?);
+    tx.commit().await?;
+    let outgoing: Vec<_> = hints.iter().map(patchwave_platform::store::outbox::OutboxMessage::outgoing).collect();
+    context.bus.publish(&outgoing).await?;
+    Ok(())
 }

@@ -7,12 +7,14 @@
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
+use patchwave_engine::calls::CallOutcome;
 use patchwave_engine::invocation::{self, Ending, State, Step};
-use patchwave_engine::rollout::{Arrival, Cause, Effect, Event, Move, Place};
+use patchwave_engine::rollout::{Arrival, Cause, Effect, Event, Move, Place, Status};
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::commands::{LockedRollout, Plan};
 use patchwave_platform::store::invocations::{Change, Release};
 use patchwave_platform::store::outbox::OutboxMessage;
+use patchwave_platform::workflows;
 use patchwave_schemas::event::{RolloutFinished, Timer};
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::{CommandId, NodeId};
@@ -61,7 +63,10 @@ pub async fn advance(
                 Effect::Stopped(Cause::Errors) => crossed = true,
                 // Said by the change of status below.
                 Effect::Stopped(_) => {}
-                Effect::Finished(_) => outbox.push(finish(tx, locked, now).await?),
+                Effect::Finished(status) => {
+                    outbox.push(finish(tx, locked, now).await?);
+                    effects.outbox.extend(answer(tx, locked, status, now).await?);
+                }
             }
         }
     }
@@ -313,6 +318,39 @@ async fn finish(tx: &mut Tx, locked: &LockedRollout, now: Timestamp) -> Result<O
     };
     let id = derived_uuid("rollout finished:", &command.to_string());
     Ok(OutboxMessage::event(id, "/patchwave/worker", now, finished))
+}
+
+/// Answers the calls of executions that wait for this command.
+async fn answer(
+    tx: &mut Tx,
+    locked: &LockedRollout,
+    status: Status,
+    now: Timestamp,
+) -> Result<Vec<OutboxMessage>, HandlerError> {
+    let reference = locked.command_id.to_string();
+    let waiting = tx.calls_of_reference(&reference).await?;
+    if waiting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ended = &locked.plan.rollout.ended;
+    let view = serde_json::json!({
+        "CommandId": reference,
+        "Status": status.status(),
+        "StatusDetails": status.details(),
+        "TargetCount": locked.plan.rollout.targets,
+        "SuccessCount": ended.success,
+        "ErrorCount": ended.failed + ended.execution_timed_out,
+        "DeliveryTimedOutCount": ended.delivery_timed_out,
+    });
+    let outcome = match status {
+        Status::Success | Status::NoTargets => CallOutcome::Succeeded(view),
+        _ => workflows::failed("Patchwave.CommandFailed", view.to_string()),
+    };
+    let mut told = Vec::new();
+    for call in &waiting {
+        told.extend(workflows::end_call(tx, call, outcome.clone(), now).await?);
+    }
+    Ok(told)
 }
 
 /// How a node's word about its invocation counts.

@@ -8,6 +8,7 @@ use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
 use patchwave_platform::Class;
 use patchwave_platform::bus::Published;
+use patchwave_platform::store::calls::StoredCall;
 use patchwave_platform::store::notifications::Notification;
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::to_json;
@@ -36,13 +37,15 @@ pub struct Effects {
     pub deliveries: Vec<NodeDelivery>,
     /// Notifications, already stored.
     pub news: Vec<Notification>,
+    /// Calls that this process has claimed and is to make.
+    pub calls: Vec<StoredCall>,
 }
 
 impl Effects {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.outbox.is_empty() && self.deliveries.is_empty() && self.news.is_empty()
+        self.outbox.is_empty() && self.deliveries.is_empty() && self.news.is_empty() && self.calls.is_empty()
     }
 
     /// Adds what another step wants done.
@@ -50,6 +53,7 @@ impl Effects {
         self.outbox.extend(other.outbox);
         self.deliveries.extend(other.deliveries);
         self.news.extend(other.news);
+        self.calls.extend(other.calls);
     }
 }
 
@@ -89,6 +93,11 @@ pub enum Order {
 
 /// Carries effects out, and whatever follows from commands that come back.
 pub async fn carry_out(context: &Context, payloads: &mut Payloads, mut effects: Effects) {
+    // Not waited for: a call may take a quarter of an hour.
+    let calls = std::mem::take(&mut effects.calls);
+    if let Some(maker) = context.calls.as_ref().filter(|_| !calls.is_empty()) {
+        maker.make(&context.store, &context.bus, calls);
+    }
     for _ in 0..ROUNDS_MAX {
         if effects.is_empty() {
             return;
@@ -137,7 +146,7 @@ pub async fn publish(
     effects: Effects,
     now: Timestamp,
 ) -> Result<Vec<NodeDelivery>, AnyError> {
-    let Effects { outbox, deliveries, news } = effects;
+    let Effects { outbox, deliveries, news, calls: _ } = effects;
     let mut outgoing: Vec<_> = outbox.iter().map(OutboxMessage::outgoing).collect();
     if !deliveries.is_empty() {
         let key = match &context.signer {

@@ -13,6 +13,7 @@
 
 pub mod advance;
 mod audit;
+pub mod caller;
 pub mod collector;
 pub mod dead;
 pub mod dispatcher;
@@ -24,6 +25,7 @@ pub mod notifier;
 pub mod resolver;
 pub mod runtime;
 mod waves;
+pub mod workflows;
 
 use std::sync::Arc;
 
@@ -49,6 +51,8 @@ pub struct Context {
     /// Signs what nodes are told. None only where nobody verifies: in benchmarks that measure what
     /// signing costs.
     pub signer: Option<Arc<Signer>>,
+    /// Makes the calls that this process claims. None where nothing claims any.
+    pub calls: Option<caller::Calls>,
 }
 
 /// Why a handler could not apply a batch. Nothing of the batch was stored.

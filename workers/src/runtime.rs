@@ -32,7 +32,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::effects::{Effects, carry_out};
 use crate::letters::Payloads;
-use crate::{Context, HandlerError, collector, dead, dispatcher, inventory, notifier, resolver};
+use crate::{Context, HandlerError, caller, collector, dead, dispatcher, inventory, notifier, resolver, workflows};
 
 /// First pause before a batch is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -154,6 +154,8 @@ pub async fn run(context: Context, only: &[WorkQueue], shutdown: CancellationTok
                 WorkQueue::Collector => consume::<collector::Collector>(context, shutdown).await,
                 WorkQueue::Inventory => consume::<inventory::Inventory>(context, shutdown).await,
                 WorkQueue::Notifier => consume::<notifier::Notifier>(context, shutdown).await,
+                WorkQueue::Workflows => consume::<workflows::Workflows>(context, shutdown).await,
+                WorkQueue::Caller => consume::<caller::Caller>(context, shutdown).await,
                 WorkQueue::Dead => consume::<dead::DeadLetters>(context, shutdown).await,
             }
         };

@@ -111,8 +111,14 @@ async fn each_message_of_a_halting_batch_is_settled_once_and_what_it_leads_to_is
 
     let shutdown = CancellationToken::new();
     let master_key = Arc::new(MasterKey::ephemeral().unwrap());
-    let context =
-        Context { store, bus: bus.clone(), topics: Arc::new(EmbeddedTopics::new()), master_key, signer: None };
+    let context = Context {
+        store,
+        bus: bus.clone(),
+        topics: Arc::new(EmbeddedTopics::new()),
+        master_key,
+        signer: None,
+        calls: None,
+    };
     let worker = tokio::spawn(consume::<Halting>(context, shutdown.clone()));
     let mut dispatcher = bus.consume(WorkQueue::Dispatcher).await.unwrap();
     let mut published = Vec::new();

@@ -8,7 +8,7 @@ use patchwave_schemas::topology::WorkQueue;
 use patchwave_workers::effects::{Effects, publish};
 use patchwave_workers::letters::Payloads;
 use patchwave_workers::runtime::Handler;
-use patchwave_workers::{collector, dead, dispatcher, inventory, notifier, resolver};
+use patchwave_workers::{caller, collector, dead, dispatcher, inventory, notifier, resolver, workflows};
 use rand::RngExt as _;
 
 use super::World;
@@ -70,6 +70,8 @@ impl World {
                 WorkQueue::Collector => self.apply::<collector::Collector>(handled).await?,
                 WorkQueue::Inventory => self.apply::<inventory::Inventory>(handled).await?,
                 WorkQueue::Notifier => self.apply::<notifier::Notifier>(handled).await?,
+                WorkQueue::Workflows => self.apply::<workflows::Workflows>(handled).await?,
+                WorkQueue::Caller => self.apply::<caller::Caller>(handled).await?,
                 WorkQueue::Dead => self.apply::<dead::DeadLetters>(handled).await?,
             };
             self.end_stale_read(stale).await?;

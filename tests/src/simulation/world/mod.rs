@@ -109,6 +109,7 @@ impl World {
         let master_key = Arc::new(MasterKey::from_bytes(&[7; 32]));
         let context = Context {
             signer: Some(Arc::new(Signer::new(store.clone(), Arc::clone(&master_key)))),
+            calls: None,
             master_key,
             store,
             bus: Arc::new(network.clone()),
