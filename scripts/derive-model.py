@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Derives api/model/ssm-2014-11-06.json from botocore's service model of SSM.
+"""Derives the files in api/model that are not ours from botocore's service models.
 
-    scripts/derive-model.py            writes the file
-    scripts/derive-model.py --check    exits with 1 when the file is not what botocore says
+    scripts/derive-model.py            writes the files
+    scripts/derive-model.py --check    exits with 1 when a file is not what botocore says
 
 Facts only: names of operations, of the errors each declares and of the members each takes, with
 their types and constraints. No documentation text is taken. botocore is Apache-2.0.
@@ -24,7 +24,9 @@ import sys
 import botocore
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-TARGET = os.path.join(ROOT, "api", "model", "ssm-2014-11-06.json")
+# Our name of a service, as the register and the files have it; botocore's; its version; and what
+# stands before the names of its shapes, so that the services can share one table of them.
+SERVICES = [("ssm", "ssm", "2014-11-06", ""), ("states", "stepfunctions", "2016-11-23", "states.")]
 REGISTER = os.path.join(ROOT, "api", "src", "operations.rs")
 
 # Types as the file names them.
@@ -38,8 +40,14 @@ REWRITTEN = {r"^(?!\s*$).+": r"[^\n]*[^ \t\n\x0B\f\r][^\n]*",
 JAVA = {r"\w": "a-zA-Z0-9_", r"\d": "0-9", r"\s": r" \t\n\x0B\f\r"}
 
 
-def load():
-    folder = os.path.join(os.path.dirname(botocore.__file__), "data", "ssm", "2014-11-06")
+def target(service):
+    name, _, version, _ = service
+    return os.path.join(ROOT, "api", "model", f"{name}-{version}.json")
+
+
+def load(service):
+    _, name, version, _ = service
+    folder = os.path.join(os.path.dirname(botocore.__file__), "data", name, version)
     path = os.path.join(folder, "service-2.json")
     if os.path.exists(path + ".gz"):
         with gzip.open(path + ".gz") as file:
@@ -48,12 +56,13 @@ def load():
         return json.load(file)
 
 
-def served():
-    """Names of the operations of SSM that the register has."""
+def served(service):
+    """Names of the operations of a service that the register has."""
     with open(REGISTER, encoding="utf-8") as file:
         source = file.read()
-    ssm = source.split("ssm {", 1)[1].split("\n    }", 1)[0]
-    return set(re.findall(r'^\s+"(\w+)": \w+ =>', ssm, re.MULTILINE))
+    register = source.split("\nregister! {", 1)[1]
+    block = register.split(f"    {service[0]} {{", 1)[1].split("\n    }", 1)[0]
+    return set(re.findall(r'^\s+"(\w+)": \w+ =>', block, re.MULTILINE))
 
 
 def translated(pattern):
@@ -88,8 +97,9 @@ def translated(pattern):
 
 
 class Shapes:
-    def __init__(self, model):
+    def __init__(self, model, prefix):
         self.model, self.shapes, self.by_content, self.names = model["shapes"], {}, {}, {}
+        self.prefix = prefix
 
     def add(self, name, via=()):
         """Adds a shape with what it is made of; returns the name it has in the file."""
@@ -97,7 +107,7 @@ class Shapes:
             return self.names[name]
         if name in via:
             # A shape within itself keeps its own name.
-            return name
+            return self.prefix + name
         shape, via = self.model[name], (*via, name)
         if shape["type"] == "structure":
             required = shape.get("required", [])
@@ -120,18 +130,18 @@ class Shapes:
         if shape.get("sensitive"):
             entry["sensitive"] = True
         content = json.dumps(entry)
-        known = self.by_content.setdefault(content, name)
+        known = self.by_content.setdefault(content, self.prefix + name)
         self.names[name] = known
         self.shapes.setdefault(known, entry)
         return known
 
 
-def derive():
-    model = load()
-    names, shapes = served(), Shapes(model)
+def derive(service):
+    model = load(service)
+    names, shapes = served(service), Shapes(model, service[3])
     unknown = names - set(model["operations"])
     if unknown:
-        sys.exit(f"not operations of SSM: {', '.join(sorted(unknown))}")
+        sys.exit(f"not operations of {service[1]}: {', '.join(sorted(unknown))}")
     operations = {}
     for name, operation in sorted(model["operations"].items()):
         if name in names:
@@ -139,7 +149,7 @@ def derive():
             operations[name] = {"input": shapes.add(operation["input"]["shape"]), "errors": errors}
         else:
             operations[name] = None
-    return {"source": f"botocore {botocore.__version__}, ssm 2014-11-06", "operations": operations,
+    return {"source": f"botocore {botocore.__version__}, {service[1]} {service[2]}", "operations": operations,
             "shapes": dict(sorted(shapes.shapes.items()))}
 
 
@@ -188,17 +198,20 @@ def resolved(model):
             for name, operation in model["operations"].items()}
 
 
-def main():
-    new = derive()
-    if sys.argv[1:] != ["--check"]:
-        text = written(new)
-        with open(TARGET, "w", encoding="utf-8") as file:
-            file.write(text)
-        served_count = sum(operation is not None for operation in new["operations"].values())
-        print(f"{TARGET}: {len(text)} bytes, {served_count} of {len(new['operations'])} operations, "
-              f"{len(new['shapes'])} shapes, from {new['source']}")
-        return
-    with open(TARGET, encoding="utf-8") as file:
+def write(service):
+    new = derive(service)
+    text = written(new)
+    with open(target(service), "w", encoding="utf-8") as file:
+        file.write(text)
+    count = sum(operation is not None for operation in new["operations"].values())
+    print(f"{target(service)}: {len(text)} bytes, {count} of {len(new['operations'])} operations, "
+          f"{len(new['shapes'])} shapes, from {new['source']}")
+
+
+def check(service):
+    """Says what is new and what is wrong; returns whether anything is wrong."""
+    new = derive(service)
+    with open(target(service), encoding="utf-8") as file:
         text = file.read()
     old = json.loads(text)
     notes = []
@@ -207,7 +220,14 @@ def main():
         faults.append("the file is not what this script writes")
     print("\n".join([f"note: {note}" for note in notes] + [f"fault: {fault}" for fault in faults]))
     print(f"checked {len(old['operations'])} operations against {new['source']}")
-    sys.exit(1 if faults else 0)
+    return bool(faults)
+
+
+def main():
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(1 if any([check(service) for service in SERVICES]) else 0)
+    for service in SERVICES:
+        write(service)
 
 
 if __name__ == "__main__":

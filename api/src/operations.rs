@@ -10,7 +10,8 @@ use crate::{
     Api, access_keys, activations, approvals, audit_log, baseline_preview, baselines, commands, compliance,
     compliance_report, cves, dead_letters, documents, executions, explain, group_compliance, inventory, invocations,
     model, node_properties, nodes, notifications, patch_groups, patch_now, patch_states, patches, resource_groups,
-    rollout_plans, settings, signing_keys, start, tags, targets, tasks, windows, without_effect,
+    rollout_plans, settings, signing_keys, start, state_executions, state_machines, tags, targets, task_tokens, tasks,
+    windows, without_effect,
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.
@@ -33,7 +34,7 @@ macro_rules! register {
         $(async fn $service(api: &Api, request: &Request) -> Result<Value, Error> {
             match request.operation() {
                 $($name => $handler(api, request).await,)*
-                other => Err(model::not_served(other)),
+                other => Err(model::not_served(request.service(), other)),
             }
         })*
     };
@@ -46,17 +47,20 @@ macro_rules! register {
 pub(crate) fn class(request: &Request) -> Result<Class, Error> {
     let service = match request.service() {
         "AmazonSSM" => "ssm",
+        "AWSStepFunctions" => "states",
         "Patchwave" => "patchwave",
         other => {
             return Err(Error::new(
                 "UnknownOperationException",
-                format!("service `{other}` in X-Amz-Target is unknown; allowed are AmazonSSM and Patchwave"),
+                format!(
+                    "service `{other}` in X-Amz-Target is unknown; allowed are AmazonSSM, AWSStepFunctions and Patchwave"
+                ),
             ));
         }
     };
     let known = CLASSES.iter().filter(|(one, _)| *one == service).flat_map(|(_, operations)| *operations);
     let found = known.into_iter().find(|(name, _)| *name == request.operation()).map(|(_, class)| *class);
-    found.ok_or_else(|| model::not_served(request.operation()))
+    found.ok_or_else(|| model::not_served(request.service(), request.operation()))
 }
 
 /// Answers a request by its operation.
@@ -66,6 +70,7 @@ pub(crate) async fn dispatch(api: &Api, request: &Request) -> Result<Value, Erro
             without_effect::refuse(request)?;
             ssm(api, request).await
         }
+        "AWSStepFunctions" => states(api, request).await,
         _ => patchwave(api, request).await,
     }
 }
@@ -165,6 +170,27 @@ register! {
         "AddTagsToResource": Change => tags::add,
         "RemoveTagsFromResource": Change => tags::remove,
         "ListTagsForResource": NodeRead => tags::list,
+    }
+
+    // Step Functions'.
+    states {
+        "CreateStateMachine": Change => state_machines::create,
+        "UpdateStateMachine": Change => state_machines::update,
+        "DeleteStateMachine": Change => state_machines::delete,
+        "DescribeStateMachine": Read => state_machines::describe,
+        "DescribeStateMachineForExecution": FleetRead => state_machines::describe_for_execution,
+        "ListStateMachines": Read => state_machines::list,
+        "ValidateStateMachineDefinition": Read => state_machines::validate,
+
+        "StartExecution": Change => state_executions::start,
+        "StopExecution": Change => state_executions::stop,
+        "DescribeExecution": FleetRead => state_executions::describe,
+        "ListExecutions": FleetRead => state_executions::list,
+        "GetExecutionHistory": FleetRead => state_executions::history,
+
+        "SendTaskSuccess": Change => task_tokens::success,
+        "SendTaskFailure": Change => task_tokens::failure,
+        "SendTaskHeartbeat": Change => task_tokens::heartbeat,
     }
 
     // Our own.

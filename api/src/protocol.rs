@@ -22,6 +22,7 @@ use crate::{Api, audited};
 
 /// What both directions send.
 const JSON_1_1: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+const JSON_1_0: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.0");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
@@ -33,11 +34,18 @@ pub(crate) async fn handle(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let request_id = Uuid::new_v4();
+    // Step Functions speaks the older version, which differs in this header alone.
+    let is_states =
+        headers.get("x-amz-target").is_some_and(|target| target.as_bytes().starts_with(b"AWSStepFunctions."));
     let answer = match body {
         Ok(body) => answer(&api, caller, &headers, &body).await,
         Err(rejection) => Err(Error::new("SerializationException", rejection.to_string())),
     };
-    finished(answer, request_id)
+    let mut response = finished(answer, request_id);
+    if is_states {
+        response.headers_mut().insert(CONTENT_TYPE, JSON_1_0);
+    }
+    response
 }
 
 /// An answer with the protocol's headers.

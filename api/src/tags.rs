@@ -131,6 +131,7 @@ async fn read(api: &Api, resource: &Resource) -> Result<BTreeMap<String, String>
                     Err(_) => false,
                 },
                 Taggable::Document => api.store.document(id).await?.is_some(),
+                Taggable::StateMachine => api.store.state_machine(id).await?.is_some(),
             };
             if exists { Ok(api.store.tags(*kind, id).await?) } else { Err(missing(id)) }
         }
@@ -152,6 +153,7 @@ async fn hold(tx: &mut Tx, resource: &Resource) -> Result<BTreeMap<String, Strin
                     Err(_) => false,
                 },
                 Taggable::Document => tx.lock_document(id).await?.is_some(),
+                Taggable::StateMachine => tx.lock_state_machine(id).await?.is_some(),
             };
             if exists { Ok(tx.tags(*kind, id).await?) } else { Err(missing(id)) }
         }

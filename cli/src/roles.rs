@@ -125,7 +125,13 @@ impl Platform {
             topics: Arc::clone(&self.topics),
             master_key: Arc::clone(&self.master_key),
             signer: Some(Arc::clone(&self.signer)),
+            calls: Some(self.calls()),
         }
+    }
+
+    /// Whoever makes the calls of executions: operations of our own, by way of the API's handlers.
+    fn calls(&self) -> patchwave_workers::caller::Calls {
+        patchwave_workers::caller::Calls::new(vec![Arc::new(self.for_api())])
     }
 
     fn for_scheduler(&self) -> patchwave_scheduler::Context {

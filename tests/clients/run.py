@@ -30,11 +30,12 @@ import patches
 import refusals
 import register
 import reports
+import state_machines
 import window_runs
 import windows
 from world import World
 
-MODULES = [access, baselines, windows, window_runs, commands, documents, nodes, activations, patches, reports, listings, refusals, constraints, command_line, register]
+MODULES = [access, baselines, windows, window_runs, commands, documents, nodes, activations, patches, reports, listings, state_machines, refusals, constraints, command_line, register]
 
 
 def scenarios(wanted, without):

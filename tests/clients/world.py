@@ -39,17 +39,19 @@ class World:
         self.credentials = boto3.Session().get_credentials().get_frozen_credentials()
         self.http = botocore.httpsession.URLLib3Session(timeout=PATIENCE)
         self.ssm = self.client()
+        self.states = self.client("stepfunctions")
         # Sends what botocore would not: the server has to refuse it by itself.
         self.raw = self.client(parameter_validation=False)
         self.model = self.ssm.meta.service_model
 
-    def client(self, **options):
+    def client(self, service="ssm", **options):
         """A client whose requests all differ, so that no scenario waits for the clock."""
         config = Config(retries={"mode": "standard", "total_max_attempts": 8}, read_timeout=PATIENCE, **options)
-        client = boto3.client("ssm", endpoint_url=self.endpoint, region_name=REGION, config=config)
+        client = boto3.client(service, endpoint_url=self.endpoint, region_name=REGION, config=config)
         # boto3 signs whole seconds, and the server makes a change once with a signature. What a client
         # without this meets is in access.py, equal_changes_of_one_second.
-        client.meta.events.register("before-sign.ssm", lambda request, **_: mark(request.headers))
+        name = client.meta.service_model.service_id.hyphenize()
+        client.meta.events.register(f"before-sign.{name}", lambda request, **_: mark(request.headers))
         self.shapes.watch(client)
         return client
 

@@ -11,6 +11,9 @@ use crate::wire::Error;
 
 /// The service that requests are signed for: SSM's operations, ours, `/metrics` and streams alike.
 pub(crate) const SERVICE: &str = "ssm";
+/// Likewise Step Functions', as its clients sign. Which operation is asked for is part of what is
+/// signed, so it opens nothing else.
+const STATES_SERVICE: &str = "states";
 /// What a credential's scope ends with.
 pub(crate) const TERMINATOR: &str = "aws4_request";
 /// How far a client's clock may be off (AWS).
@@ -140,7 +143,7 @@ impl Unchecked {
         let [date, region, service, terminator] = scope.split('/').collect::<Vec<_>>()[..] else {
             return Err(incomplete("Credential must be `<access key>/<date>/<region>/ssm/aws4_request`"));
         };
-        if service != SERVICE {
+        if service != SERVICE && service != STATES_SERVICE {
             return Err(refused(format!("Credential should be scoped to correct service: '{SERVICE}'.")));
         }
         if terminator != TERMINATOR || region.is_empty() {

@@ -1,8 +1,8 @@
 //! What a request may hold, as data: which operations SSM has, and the members, types, lengths,
 //! ranges, patterns and words of those that are served here.
 //!
-//! `api/model/ssm-2014-11-06.json` is derived from botocore's service model, `patchwave.json` beside
-//! it is written by hand: our own operations, and what we add to SSM's. Every request is checked
+//! `ssm-2014-11-06.json` and `states-2016-11-23.json` in `api/model` are derived from botocore's service
+//! models, `patchwave.json` beside them is written by hand: our own operations, and what we add to SSM's. Every request is checked
 //! against them before its handler runs, so handlers check only what no list of constraints can say:
 //! one member beside another, or beside the store.
 
@@ -24,12 +24,15 @@ pub(crate) use redact::{may_hold_secrets, redacted};
 use shape::{Operation, Overlay, Shape, Source};
 
 const SSM: &str = include_str!("../../model/ssm-2014-11-06.json");
+const STATES: &str = include_str!("../../model/states-2016-11-23.json");
 const PATCHWAVE: &str = include_str!("../../model/patchwave.json");
 
 /// Operations and shapes by name.
 pub(crate) struct Model {
     /// SSM's operations; `None` for those that are not served.
     ssm: BTreeMap<String, Option<Operation>>,
+    /// Step Functions', likewise.
+    states: BTreeMap<String, Option<Operation>>,
     /// Our own.
     patchwave: BTreeMap<String, Operation>,
     shapes: BTreeMap<String, Shape>,
@@ -41,8 +44,9 @@ impl Model {
         static MODEL: OnceLock<Model> = OnceLock::new();
         MODEL.get_or_init(|| {
             let source: Source = serde_json::from_str(SSM).expect("the derived model is in its own format");
+            let states: Source = serde_json::from_str(STATES).expect("the derived model is in its own format");
             let overlay: Overlay = serde_json::from_str(PATCHWAVE).expect("the overlay is in the model's format");
-            overlay.onto(source)
+            overlay.onto(source, states)
         })
     }
 
@@ -50,6 +54,7 @@ impl Model {
     fn input(&self, service: &str, operation: &str) -> Option<&str> {
         let found = match service {
             "AmazonSSM" => self.ssm.get(operation)?.as_ref()?,
+            "AWSStepFunctions" => self.states.get(operation)?.as_ref()?,
             _ => self.patchwave.get(operation)?,
         };
         Some(&found.input)
@@ -73,14 +78,19 @@ pub(crate) fn check(service: &str, operation: &str, members: &Map<String, Value>
     }
 }
 
-/// The refusal of an operation that is not served: tells apart what SSM has from what nobody has.
-pub(crate) fn not_served(operation: &str) -> Error {
-    let message = if Model::get().ssm.contains_key(operation) {
+/// The refusal of an operation that is not served: tells apart what AWS has from what nobody has.
+pub(crate) fn not_served(service: &str, operation: &str) -> Error {
+    let (known, whose) = match service {
+        "AWSStepFunctions" => (&Model::get().states, "Step Functions"),
+        _ => (&Model::get().ssm, "SSM"),
+    };
+    let message = if known.contains_key(operation) {
         let instead = instead::of(operation);
         let space = if instead.is_empty() { "" } else { "; " };
-        format!("operation `{operation}` is one of SSM's that Patchwave does not implement{space}{instead}")
+        format!("operation `{operation}` is one of {whose}'s that Patchwave does not implement{space}{instead}")
+            .replace("Functions's", "Functions'")
     } else {
-        format!("operation `{operation}` is not implemented, and SSM has no such operation")
+        format!("operation `{operation}` is not implemented, and {whose} has no such operation")
     };
     Error::new("UnknownOperationException", message)
 }

@@ -26,9 +26,10 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    /// Puts our own beside SSM's.
-    pub(super) fn onto(self, source: Source) -> Model {
+    /// Puts our own beside SSM's and Step Functions'.
+    pub(super) fn onto(self, source: Source, states: Source) -> Model {
         let mut shapes = source.shapes;
+        shapes.extend(states.shapes);
         for (name, added) in self.extends {
             match shapes.get_mut(&name).map(|shape| &mut shape.kind) {
                 Some(Kind::Members(members)) => members.0.extend(added.0),
@@ -36,7 +37,7 @@ impl Overlay {
             }
         }
         shapes.extend(self.shapes);
-        Model { ssm: source.operations, patchwave: self.operations, shapes }
+        Model { ssm: source.operations, states: states.operations, patchwave: self.operations, shapes }
     }
 }
 

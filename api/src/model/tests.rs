@@ -157,7 +157,11 @@ fn unknown_members_pass_and_members_of_our_own_are_checked() {
 fn every_operation_of_the_register_has_a_shape() {
     let model = Model::get();
     for (service, operations) in REGISTER {
-        let service = if *service == "ssm" { "AmazonSSM" } else { "Patchwave" };
+        let service = match *service {
+            "ssm" => "AmazonSSM",
+            "states" => "AWSStepFunctions",
+            _ => "Patchwave",
+        };
         for operation in *operations {
             assert!(
                 model.input(service, operation).is_some(),
@@ -167,15 +171,22 @@ fn every_operation_of_the_register_has_a_shape() {
         }
     }
     let registered: usize = REGISTER.iter().map(|(_, operations)| operations.len()).sum();
-    let described = model.ssm.values().filter(|one| one.is_some()).count() + model.patchwave.len();
+    let derived = model.ssm.values().chain(model.states.values());
+    let described = derived.filter(|one| one.is_some()).count() + model.patchwave.len();
     assert_eq!(described, registered, "the model has operations that the register has not");
 }
 
 #[test]
 fn every_name_in_the_model_is_found_and_every_pattern_compiles() {
     let model = Model::get();
-    let mut used: Vec<&str> =
-        model.ssm.values().flatten().chain(model.patchwave.values()).map(|one| &*one.input).collect();
+    let mut used: Vec<&str> = model
+        .ssm
+        .values()
+        .chain(model.states.values())
+        .flatten()
+        .chain(model.patchwave.values())
+        .map(|one| &*one.input)
+        .collect();
     for shape in model.shapes.values() {
         match &shape.kind {
             Kind::Members(members) => used.extend(members.0.iter().map(|member| &*member.shape)),
@@ -217,13 +228,13 @@ fn patterns_mean_what_they_mean_to_ssm() {
 
 #[test]
 fn refusals_tell_what_ssm_has_from_what_nobody_has() {
-    let message = not_served("CreateAssociation").message().to_owned();
+    let message = not_served("AmazonSSM", "CreateAssociation").message().to_owned();
     assert!(
         message.contains("`CreateAssociation` is one of SSM's") && message.contains("maintenance window"),
         "{message}"
     );
-    assert!(not_served("StartAutomationExecution").message().contains("SendCommand"));
-    assert!(not_served("Fly").message().contains("SSM has no such operation"));
+    assert!(not_served("AmazonSSM", "StartAutomationExecution").message().contains("SendCommand"));
+    assert!(not_served("AmazonSSM", "Fly").message().contains("SSM has no such operation"));
 }
 
 /// The file is what botocore says, and the script still derives it.

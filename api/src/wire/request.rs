@@ -103,6 +103,20 @@ impl Request {
         Paging::new(&self.fingerprint(&["MaxResults", "NextToken"]), max_results, next_token, allowed)
     }
 
+    /// As [`Request::paging`], in the spelling and with the sizes of Step Functions: up to 1,000, and 100
+    /// where no size or none above zero is asked for.
+    pub(crate) fn states_paging(&self, max_results: Option<usize>) -> Result<Paging, Error> {
+        let size = max_results.filter(|size| *size > 0).unwrap_or(100);
+        let next_token = self.members.get("nextToken").and_then(Value::as_str);
+        let fingerprint = self.fingerprint(&["maxResults", "nextToken"]);
+        Paging::new(&fingerprint, Some(i64::try_from(size).unwrap_or(i64::MAX)), next_token, 1..=1_000).map_err(|_| {
+            Error::new(
+                "InvalidToken",
+                "Invalid Token: nextToken is not one that this operation gave out for these parameters",
+            )
+        })
+    }
+
     /// Answers a repeated request as the first one was: `Some` when its `ClientToken` is known.
     ///
     /// Remembers `response` otherwise, in the transaction that makes it true.
