@@ -6,7 +6,7 @@ use clap_complete::Shell;
 use crate::commands::{
     access_key, activation, audit, baseline, command, compliance, cve, dead_letters, document, execution, explain,
     group, health, inventory, listen, node, notification, patch_group, patch_now, reboot_limit, rollout_plan, schedule,
-    server, signing_key, watch, window,
+    server, signing_key, state_machine, watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -162,6 +162,9 @@ pub enum Command {
     /// Documents that commands and tasks can run
     #[command(subcommand)]
     Document(document::DocumentCommand),
+    /// State machines of the Amazon States Language: check and run a definition here
+    #[command(subcommand)]
+    StateMachine(state_machine::StateMachineCommand),
     /// Access keys: who may call the API
     #[command(subcommand)]
     AccessKey(access_key::AccessKeyCommand),

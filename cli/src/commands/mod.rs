@@ -39,6 +39,7 @@ pub mod rollout_plan;
 pub mod schedule;
 pub mod server;
 pub mod signing_key;
+pub mod state_machine;
 pub mod watch;
 pub mod window;
 pub mod window_target;
@@ -76,6 +77,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
     match command {
         Command::Demo(options) => return Box::pin(crate::demo::run(options)).await,
         Command::Schedule(command) => return schedule::run(command, output),
+        Command::StateMachine(command) => return state_machine::run(command, output).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "patchwave", &mut script);
@@ -126,6 +128,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         | Command::Config(_)
         | Command::Demo(_)
         | Command::Schedule(_)
+        | Command::StateMachine(_)
         | Command::Completions { .. } => Ok(()),
     }
 }
