@@ -6,6 +6,7 @@
 //! - [`access`]: who may do what.
 //! - [`baseline`]: which patches are approved on a node, and why.
 //! - [`broker_access`]: what a node may do on the broker.
+//! - [`calendar`]: when changes are allowed.
 //! - [`calls`]: what executions ask of the world.
 //! - [`compliance`]: how many patches of a node are in which state.
 //! - [`documents`]: what a command does on a node, and its parameters.
@@ -24,6 +25,7 @@
 pub mod access;
 pub mod baseline;
 pub mod broker_access;
+pub mod calendar;
 pub mod calls;
 pub mod compliance;
 pub mod documents;

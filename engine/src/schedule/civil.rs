@@ -31,7 +31,7 @@ pub(super) struct Instants {
 }
 
 /// Finds a zone in the IANA data that is compiled in. Names are matched without regard to case.
-pub(super) fn time_zone(name: &str) -> Option<TimeZone> {
+pub(crate) fn time_zone(name: &str) -> Option<TimeZone> {
     // The system's zone files are left aside: schedulers on different hosts must agree.
     static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
     ZONES.get(name).ok().filter(|zone| !zone.is_unknown())

@@ -28,6 +28,7 @@ mod window;
 
 pub use self::admission::{Admission, HoursError, ON_TIME_WITHIN, admission, check_hours, cutoff_at, end_at};
 pub use self::civil::GapPolicy;
+pub(crate) use self::civil::time_zone;
 pub use self::error::{ScheduleError, SyntaxError};
 pub use self::expression::{MIN_INTERVAL, Schedule};
 pub use self::format::format_execution_time;
