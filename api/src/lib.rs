@@ -32,6 +32,7 @@ mod baseline_preview;
 mod baselines;
 mod body;
 pub mod broker_auth;
+mod calendars;
 mod call_maker;
 mod commands;
 mod compliance;

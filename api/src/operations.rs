@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::wire::{Error, Request};
 use crate::{
-    Api, access_keys, activations, approvals, audit_log, baseline_preview, baselines, commands, compliance,
+    Api, access_keys, activations, approvals, audit_log, baseline_preview, baselines, calendars, commands, compliance,
     compliance_report, cves, dead_letters, documents, executions, explain, group_compliance, inventory, invocations,
     model, node_properties, nodes, notifications, patch_groups, patch_now, patch_states, patches, resource_groups,
     rollout_plans, settings, signing_keys, start, state_executions, state_machines, tags, targets, task_tokens, tasks,
@@ -145,6 +145,7 @@ register! {
         "ListDocuments": Read => documents::list,
         "ListDocumentVersions": Read => documents::list_versions,
         "DeleteDocument": Change => documents::delete,
+        "GetCalendarState": Read => calendars::state,
         "DescribeDocumentPermission": Read => documents::describe_permission,
         "ModifyDocumentPermission": Change => documents::modify_permission,
 

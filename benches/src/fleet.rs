@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use patchwave_platform::bus::amqp::AmqpBus;
 use patchwave_platform::bus::{Bus, Link, Outgoing, Route};
 use patchwave_platform::store::Store;
-use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, Window, WindowTarget, WindowTask};
+use patchwave_platform::store::windows::{
+    CalendarPolicy, CutoffBehavior, RunCommandParameters, Window, WindowTarget, WindowTask,
+};
 use patchwave_schemas::event::{ErrorMode, Target, WindowStartRequested};
 use patchwave_schemas::topology::routing_key;
 use patchwave_schemas::{CloudEvent, Message as _, WindowId, WindowTargetId, WindowTaskId};
@@ -166,6 +168,8 @@ pub(crate) async fn register(store: &Store, limits: &Limits<'_>) -> anyhow::Resu
         duration: 2,
         cutoff: 1,
         allow_unassociated_targets: false,
+        calendar_names: Vec::new(),
+        calendar_policy: CalendarPolicy::Skip,
         enabled: true,
         schedule_base: now,
         created_date: now,

@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    access_key, activation, audit, baseline, command, compliance, cve, dead_letters, document, execution, explain,
-    group, health, inventory, listen, node, notification, patch_group, patch_now, reboot_limit, rollout_plan, schedule,
-    server, signing_key, state_machine, watch, window,
+    access_key, activation, audit, baseline, calendar, command, compliance, cve, dead_letters, document, execution,
+    explain, group, health, inventory, listen, node, notification, patch_group, patch_now, reboot_limit, rollout_plan,
+    schedule, server, signing_key, state_machine, watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -133,6 +133,9 @@ pub enum Command {
     /// Rollout plans: waves, bake times and gates, by name
     #[command(subcommand)]
     RolloutPlan(rollout_plan::RolloutPlanCommand),
+    /// Change calendars: when changes are allowed
+    #[command(subcommand)]
+    Calendar(calendar::CalendarCommand),
     /// Patch groups and the baselines registered for them
     #[command(subcommand)]
     PatchGroup(patch_group::PatchGroupCommand),

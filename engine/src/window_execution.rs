@@ -4,6 +4,10 @@
 //! ended, whatever the outcome (SSM). At the cutoff nothing new starts; what runs goes on or is
 //! cancelled as its task says. Whether the window may fire at all is decided before, by
 //! `schedule::admission` and the store's knowledge of an earlier firing that is still open.
+//!
+//! Nothing starts while a change calendar of the window is closed, neither the firing nor a later
+//! priority of one that runs: what a calendar protects does not care when the window began. What runs
+//! is left alone. The state of the calendars comes with each step as its [`Gate`].
 
 use serde::{Deserialize, Serialize};
 
@@ -103,12 +107,15 @@ pub struct WindowExecution {
     pub phase: Phase,
     /// Its tasks; effects name them by position.
     pub tasks: Vec<Task>,
+    /// Whether something would have started, and waits for a change calendar.
+    #[serde(default)]
+    pub waits: bool,
 }
 
 /// What happens to a firing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// It begins.
+    /// It begins; or, of one that waits for a change calendar, it may go on.
     Start,
     /// A task's rollout ended.
     TaskEnded {
@@ -123,6 +130,17 @@ pub enum Event {
     End,
     /// Somebody asked for it to be cancelled.
     Cancel,
+}
+
+/// Whether tasks may start at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// They may.
+    Open,
+    /// A change calendar is closed, and they wait for it to open until the cutoff.
+    Wait,
+    /// A change calendar is closed, and what would start now is given up.
+    GiveUp,
 }
 
 /// What is to be done, in order, by whoever applied the step.
@@ -141,6 +159,11 @@ pub enum Effect {
         /// SSM's `StatusDetails`.
         details: &'static str,
     },
+    /// A task's turn came while a change calendar was closed, and it is given up: it counts as
+    /// cancelled.
+    TaskGivenUp(usize),
+    /// Tasks wait for a change calendar: step again with [`Event::Start`] when it may have opened.
+    Wait,
     /// The window's duration is over and tasks still run (`CONTINUE_TASK`): tell the operator.
     Overrun,
     /// It is over.
@@ -170,7 +193,7 @@ impl WindowExecution {
             .into_iter()
             .map(|(priority, cancel_at_cutoff)| Task { priority, cancel_at_cutoff, state: TaskState::Pending })
             .collect();
-        Self { phase: Phase::Planned, tasks }
+        Self { phase: Phase::Planned, tasks, waits: false }
     }
 
     /// Whether it is over.
@@ -197,9 +220,12 @@ impl WindowExecution {
     ///
     /// # Errors
     /// [`IllegalEvent`] when a task is said to have ended that does not exist or never started.
-    pub fn step(&self, event: Event) -> Result<(Self, Vec<Effect>), IllegalEvent> {
+    pub fn step(&self, event: Event, gate: Gate) -> Result<(Self, Vec<Effect>), IllegalEvent> {
         let mut next = self.clone();
         let mut effects = Vec::new();
+        if event == Event::Start {
+            next.waits = false;
+        }
         match (event, self.phase) {
             (Event::TaskEnded { task, ending }, _) => {
                 let illegal = IllegalEvent { task, tasks: self.tasks.len() };
@@ -212,7 +238,10 @@ impl WindowExecution {
                     },
                 }
             }
+            (Event::Start, Phase::Planned) if gate == Gate::Wait => next.wait(&mut effects),
             (Event::Start, Phase::Planned) => next.phase = Phase::Running,
+            // It may go on: see below.
+            (Event::Start, Phase::Running) => {}
             (Event::Cutoff, Phase::Planned | Phase::Running) => {
                 next.phase = Phase::Closing;
                 next.skip_pending(Ending::TimedOut, "cutoff reached", &mut effects);
@@ -232,24 +261,48 @@ impl WindowExecution {
             (Event::Start | Event::Cutoff | Event::Cancel | Event::End, _) => return Ok((next, effects)),
         }
         if next.phase == Phase::Running {
-            next.start_due(&mut effects);
+            next.start_due(gate, &mut effects);
         }
         next.finish(&mut effects);
         Ok((next, effects))
     }
 
     /// Starts the tasks of the first priority that still has any, if none of an earlier one runs.
-    fn start_due(&mut self, effects: &mut Vec<Effect>) {
+    fn start_due(&mut self, gate: Gate, effects: &mut Vec<Effect>) {
         if self.tasks.iter().any(|task| task.state == TaskState::InProgress) {
             return;
         }
         let due = self.tasks.iter().filter(|task| task.state == TaskState::Pending).map(|task| task.priority).min();
+        match gate {
+            Gate::Open => {}
+            Gate::Wait => {
+                if due.is_some() {
+                    self.wait(effects);
+                }
+                return;
+            }
+            // Later priorities too: they are for after this one.
+            Gate::GiveUp => {
+                for (index, task) in self.tasks.iter_mut().enumerate() {
+                    if task.state == TaskState::Pending {
+                        task.state = TaskState::Ended(Ending::Cancelled);
+                        effects.push(Effect::TaskGivenUp(index));
+                    }
+                }
+                return;
+            }
+        }
         for (index, task) in self.tasks.iter_mut().enumerate() {
             if task.state == TaskState::Pending && Some(task.priority) == due {
                 task.state = TaskState::InProgress;
                 effects.push(Effect::StartTask(index));
             }
         }
+    }
+
+    fn wait(&mut self, effects: &mut Vec<Effect>) {
+        self.waits = true;
+        effects.push(Effect::Wait);
     }
 
     fn skip_pending(&mut self, ending: Ending, details: &'static str, effects: &mut Vec<Effect>) {
@@ -298,7 +351,7 @@ mod tests {
     use super::*;
 
     fn check(execution: &WindowExecution, event: Event, effects: &[Effect]) -> WindowExecution {
-        let (next, found) = execution.step(event).expect("a legal event");
+        let (next, found) = execution.step(event, Gate::Open).expect("a legal event");
         assert_eq!(found, effects, "{execution:?} × {event:?}");
         next
     }
@@ -368,18 +421,18 @@ mod tests {
     fn a_task_that_never_started_cannot_end() {
         let plan = WindowExecution::plan([(0, false), (1, false)]);
         let running = check(&plan, Event::Start, &[Effect::StartTask(0)]);
-        assert!(running.step(ended(1, Ending::Success)).is_err());
-        assert!(running.step(ended(2, Ending::Success)).is_err());
+        assert!(running.step(ended(1, Ending::Success), Gate::Open).is_err());
+        assert!(running.step(ended(2, Ending::Success), Gate::Open).is_err());
     }
 
     /// Every phase × event: which pairs change anything.
     #[test]
     fn every_pair_of_phase_and_event_is_handled() {
         let planned = WindowExecution::plan([(0, true), (1, false)]);
-        let running = planned.step(Event::Start).expect("legal").0;
-        let closing = running.step(Event::Cutoff).expect("legal").0;
-        let cancelling = running.step(Event::Cancel).expect("legal").0;
-        let finished = closing.step(ended(0, Ending::TimedOut)).expect("legal").0;
+        let running = planned.step(Event::Start, Gate::Open).expect("legal").0;
+        let closing = running.step(Event::Cutoff, Gate::Open).expect("legal").0;
+        let cancelling = running.step(Event::Cancel, Gate::Open).expect("legal").0;
+        let finished = closing.step(ended(0, Ending::TimedOut), Gate::Open).expect("legal").0;
         let events = [Event::Start, ended(0, Ending::Success), Event::Cutoff, Event::End, Event::Cancel];
         let table = [
             (&planned, [true, false, true, false, true]),
@@ -390,9 +443,43 @@ mod tests {
         ];
         for (state, row) in table {
             for (event, changes) in events.into_iter().zip(row) {
-                let changed = state.step(event).is_ok_and(|(next, _)| next != *state);
+                let changed = state.step(event, Gate::Open).is_ok_and(|(next, _)| next != *state);
                 assert_eq!(changed, changes, "{:?} × {event:?}", state.phase);
             }
         }
+    }
+
+    #[test]
+    fn a_firing_waits_for_its_calendars_and_starts_when_they_open() {
+        let plan = WindowExecution::plan([(0, false), (1, false)]);
+        let (waiting, effects) = plan.step(Event::Start, Gate::Wait).expect("legal");
+        assert_eq!((waiting.status(), effects.as_slice()), ("PENDING", [Effect::Wait].as_slice()));
+        assert_eq!(waiting.step(Event::Start, Gate::Wait).expect("legal"), (waiting.clone(), vec![Effect::Wait]));
+        let running = check(&waiting, Event::Start, &[Effect::StartTask(0)]);
+        // The second priority's turn comes while they are closed again.
+        let (held, effects) = running.step(ended(0, Ending::Success), Gate::Wait).expect("legal");
+        assert_eq!((held.status(), effects.as_slice()), ("IN_PROGRESS", [Effect::Wait].as_slice()));
+        check(&held, Event::Start, &[Effect::StartTask(1)]);
+        // A task that runs needs no opening, and nothing waits behind it yet.
+        assert_eq!(running.step(Event::Start, Gate::Wait).expect("legal"), (running.clone(), Vec::new()));
+        // At the cutoff the waiting ends.
+        let skipped = |task| Effect::TaskSkipped { task, ending: Ending::TimedOut, details: "cutoff reached" };
+        let (missed, effects) = waiting.step(Event::Cutoff, Gate::Wait).expect("legal");
+        assert_eq!((missed.status(), &effects[..2]), ("TIMED_OUT", [skipped(0), skipped(1)].as_slice()));
+    }
+
+    #[test]
+    fn a_task_whose_turn_comes_while_a_calendar_is_closed_is_given_up_with_all_behind_it() {
+        let plan = WindowExecution::plan([(0, false), (1, false), (2, false)]);
+        let running = check(&plan, Event::Start, &[Effect::StartTask(0)]);
+        let (finished, effects) = running.step(ended(0, Ending::Success), Gate::GiveUp).expect("legal");
+        assert_eq!(finished.status(), "CANCELLED");
+        let told = Effect::Finished { ending: Ending::Cancelled, details: "One or more tasks were cancelled." };
+        assert_eq!(effects, [Effect::TaskGivenUp(1), Effect::TaskGivenUp(2), told]);
+        // One that has nothing left to start ends as it would anyway.
+        let plan = WindowExecution::plan([(0, false)]);
+        let running = check(&plan, Event::Start, &[Effect::StartTask(0)]);
+        let (finished, _) = running.step(ended(0, Ending::Success), Gate::GiveUp).expect("legal");
+        assert_eq!(finished.status(), "SUCCESS");
     }
 }

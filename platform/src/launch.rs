@@ -24,6 +24,7 @@ use patchwave_schemas::waves::RolloutPlan;
 use patchwave_schemas::{CommandId, NodeId, TaskExecutionId, WindowExecutionId};
 
 use crate::Class;
+use crate::calendars;
 use crate::store::baselines::Baseline;
 use crate::store::commands::{NewCommand, Plan};
 use crate::store::documents::VersionSelector;
@@ -323,6 +324,13 @@ async fn render_one(
         }
         .into());
     };
+    if found.format == calendars::FORMAT {
+        return Err(LaunchError::Field {
+            field: "DocumentName",
+            value: name.to_owned(),
+            allowed: "the name of a Command document, which this change calendar is not",
+        });
+    }
     let (name, parameters) = (name.to_owned(), parameters.clone());
     // Compiling the patterns that values are checked against may take a second.
     let rendered = tokio::task::spawn_blocking(move || {

@@ -6,6 +6,7 @@
 pub mod artifacts;
 pub mod audit;
 pub mod bus;
+pub mod calendars;
 pub mod cut_off;
 pub mod launch;
 pub mod operations;

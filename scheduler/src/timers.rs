@@ -61,7 +61,9 @@ fn fired(timer: Timer, due_at: Timestamp, now: Timestamp) -> OutboxMessage {
         Timer::RolloutCheck { .. } => DISPATCHER_TIMER_KEY,
         Timer::Workflow { .. } => WORKFLOWS_TIMER_KEY,
         Timer::Call { .. } => CALLER_TIMER_KEY,
-        Timer::Window { .. } | Timer::WindowCutoff { .. } | Timer::WindowEnd { .. } => RESOLVER_TIMER_KEY,
+        Timer::Window { .. } | Timer::WindowCutoff { .. } | Timer::WindowEnd { .. } | Timer::WindowCalendar { .. } => {
+            RESOLVER_TIMER_KEY
+        }
     };
     OutboxMessage::keyed(id, key, SOURCE, now, TimerFired { timer, due_at })
 }

@@ -238,6 +238,11 @@ pub enum Timer {
         /// The execution.
         execution_id: WindowExecutionId,
     },
+    /// A firing waits for a change calendar, which may have opened.
+    WindowCalendar {
+        /// The execution.
+        execution_id: WindowExecutionId,
+    },
     /// Look at a rollout: deadlines passed, deliveries to repeat.
     RolloutCheck {
         /// The command whose rollout it is.
@@ -265,6 +270,7 @@ impl Timer {
             Self::Window { window_id } => format!("window/{window_id}"),
             Self::WindowCutoff { execution_id } => format!("window-cutoff/{execution_id}"),
             Self::WindowEnd { execution_id } => format!("window-end/{execution_id}"),
+            Self::WindowCalendar { execution_id } => format!("window-calendar/{execution_id}"),
             Self::RolloutCheck { command_id } => format!("rollout-check/{command_id}"),
             Self::Workflow { workflow_id, about } => format!("workflow/{workflow_id}/{about}"),
             Self::Call { token } => format!("call/{token}"),

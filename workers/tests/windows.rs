@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use patchwave_platform::secrets::MasterKey;
-use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, Window, WindowTask};
+use patchwave_platform::store::windows::{CalendarPolicy, CutoffBehavior, RunCommandParameters, Window, WindowTask};
 use patchwave_platform::store::{Durability, Store};
 use patchwave_schemas::event::{CancelCause, ErrorMode, RolloutCancelRequested, Target, WindowStarted};
 use patchwave_schemas::node::{NodeFacts, OperatingSystem};
@@ -32,6 +32,8 @@ fn window(window_id: &WindowId) -> Window {
         duration: 3,
         cutoff: 1,
         allow_unassociated_targets: true,
+        calendar_names: Vec::new(),
+        calendar_policy: CalendarPolicy::Skip,
         enabled: true,
         schedule_base: at(0),
         created_date: at(0),

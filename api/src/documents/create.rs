@@ -40,16 +40,19 @@ pub(crate) async fn create(api: &Api, request: &Request) -> Result<Value, Error>
         return Err(Error::validation(format!("Name is `{name}`; names that begin with `{prefix}` are reserved")));
     }
     match input.document_type.as_deref() {
-        None | Some("Command") => {}
+        None | Some("Command" | "ChangeCalendar") => {}
         Some(other) => {
             return Err(Error::validation(format!(
-                "DocumentType is `{other}`, which Patchwave does not carry out; allowed is Command"
+                "DocumentType is `{other}`, which Patchwave does not carry out; allowed are Command and ChangeCalendar"
             )));
         }
     }
     refuse_parts(input.requires.as_ref(), input.attachments.as_ref())?;
     let tags = checked_tags(&input.tags)?;
-    let content = Content::read_apart(input.content, input.document_format).await?;
+    let content = match input.document_type.as_deref() {
+        Some("ChangeCalendar") => Content::read_calendar(input.content, input.document_format.as_deref()).await?,
+        _ => Content::read_apart(input.content, input.document_format).await?,
+    };
     let now = Timestamp::now();
     let document = Document {
         name: name.clone(),

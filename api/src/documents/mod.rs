@@ -1,4 +1,5 @@
-//! Command documents: those that come with the program, and those of the operator's own.
+//! Command documents, those that come with the program and those of the operator's own; and change
+//! calendars.
 //!
 //! A content is read and judged by `engine::documents`; here it is turned from text into JSON, and
 //! kept.
@@ -11,6 +12,7 @@ use crate::auth::canonical::sha256_hex;
 use crate::wire::Error;
 
 mod builtin;
+mod calendar;
 mod content;
 mod create;
 mod delete;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::content::in_format;
-use super::{Found, builtin, find, view};
+use super::{Found, builtin, calendar, find, view};
 use crate::Api;
 use crate::wire::{Error, Request, epoch, present};
 
@@ -41,8 +41,19 @@ pub(crate) async fn describe(api: &Api, request: &Request) -> Result<Value, Erro
 /// GetDocument: in JSON, unless another format is asked for (SSM).
 pub(crate) async fn get(api: &Api, request: &Request) -> Result<Value, Error> {
     let input: Input = request.read()?;
-    let wanted = input.document_format.as_deref().unwrap_or("JSON");
-    let mut view = match input.find(api).await? {
+    let found = input.find(api).await?;
+    let stored = match &found {
+        Found::BuiltIn(_) => "JSON",
+        Found::Own(own) => own.1.format.as_str(),
+    };
+    let kind = calendar::document_type(stored);
+    let usual = if calendar::is_calendar(stored) { "TEXT" } else { "JSON" };
+    let wanted = input.document_format.as_deref().unwrap_or(usual).to_owned();
+    if calendar::is_calendar(stored) && wanted != stored {
+        return Err(Error::validation(format!("DocumentFormat is `{wanted}`; allowed for a change calendar is TEXT")));
+    }
+    let wanted = wanted.as_str();
+    let mut view = match found {
         Found::BuiltIn(document) => {
             let content = builtin::content(document);
             let json = serde_json::from_str(&content).unwrap_or_default();
@@ -64,7 +75,7 @@ pub(crate) async fn get(api: &Api, request: &Request) -> Result<Value, Error> {
             })
         }
     };
-    for (member, value) in [("Status", "Active"), ("DocumentType", "Command"), ("DocumentFormat", wanted)] {
+    for (member, value) in [("Status", "Active"), ("DocumentType", kind), ("DocumentFormat", wanted)] {
         view[member] = json!(value);
     }
     Ok(present(view))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::content::Content;
-use super::{no_version, refuse_builtin, refuse_parts, unknown, view};
+use super::{calendar, no_version, refuse_builtin, refuse_parts, unknown, view};
 use crate::Api;
 use crate::wire::{Error, Request, present};
 
@@ -33,7 +33,12 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
     let name = input.name;
     refuse_builtin(&name, "InvalidDocumentOperation")?;
     refuse_parts(None, input.attachments.as_ref())?;
-    let content = Content::read_apart(input.content, input.document_format).await?;
+    let earlier = api.store.document_version(&name, VersionSelector::Latest).await?.ok_or_else(|| unknown(&name))?;
+    let content = if calendar::is_calendar(&earlier.format) {
+        Content::read_calendar(input.content, input.document_format.as_deref()).await?
+    } else {
+        Content::read_apart(input.content, input.document_format).await?
+    };
     let mut tx = api.store.begin().await?;
     let mut document = tx.lock_document(&name).await?.ok_or_else(|| unknown(&name))?;
     let latest = tx.document_version(&name, VersionSelector::Latest).await?.ok_or_else(|| unknown(&name))?;

@@ -6,6 +6,7 @@ use patchwave_engine::documents::{Definition, ParameterType};
 use patchwave_platform::store::documents::{Document, DocumentSummary, DocumentVersion};
 use serde_json::{Value, json};
 
+use super::calendar;
 use crate::tags::Tag;
 use crate::wire::{Error, epoch, present};
 
@@ -25,6 +26,7 @@ fn named(
     format: &str,
     tags: &BTreeMap<String, String>,
 ) -> Value {
+    let is_calendar = calendar::is_calendar(format);
     let tags: Vec<Tag> = tags.iter().map(|(key, value)| Tag { key: key.clone(), value: value.clone() }).collect();
     present(json!({
         "Name": document.name,
@@ -32,10 +34,10 @@ fn named(
         "CreatedDate": epoch(document.created_at),
         "Owner": OWNER,
         "VersionName": version_name,
-        "PlatformTypes": Definition::platform_types(),
+        "PlatformTypes": if is_calendar { Vec::new() } else { Definition::platform_types().to_vec() },
         "DocumentVersion": version.to_string(),
-        "DocumentType": "Command",
-        "SchemaVersion": "2.2",
+        "DocumentType": calendar::document_type(format),
+        "SchemaVersion": if is_calendar { "1.0" } else { "2.2" },
         "DocumentFormat": format,
         "TargetType": document.target_type,
         "Tags": tags,
@@ -48,9 +50,13 @@ pub(super) fn description(
     version: &DocumentVersion,
     tags: &BTreeMap<String, String>,
 ) -> Result<Value, Error> {
-    let definition = definition(version)?;
-    let parameters: Vec<Value> = definition
-        .parameters
+    let (description, parameters) = if calendar::is_calendar(&version.format) {
+        (version.definition["description"].as_str().map(str::to_owned), Vec::new())
+    } else {
+        let definition = definition(version)?;
+        (definition.description.clone(), definition.parameters)
+    };
+    let parameters: Vec<Value> = parameters
         .iter()
         .map(|parameter| {
             let default = parameter.default.as_ref().map(|values| match parameter.kind {
@@ -71,7 +77,7 @@ pub(super) fn description(
         ("HashType", json!("Sha256")),
         ("CreatedDate", epoch(version.created_at)),
         ("Status", json!("Active")),
-        ("Description", json!(definition.description)),
+        ("Description", json!(description)),
         ("Parameters", json!(parameters)),
         ("LatestVersion", json!(document.latest_version.to_string())),
         ("DefaultVersion", json!(document.default_version.to_string())),

@@ -12,7 +12,6 @@ pub(super) fn of(operation: &str) -> &'static str {
         }
         name if name.contains("Automation") || name.contains("ExecutionPreview") => "there are no Automation runbooks",
         "GetDeployablePatchSnapshotForInstance" => "a node is sent its baseline with the command that patches it",
-        "GetCalendarState" => "use StartDate and EndDate of a maintenance window, or disable it",
         "DescribeInventoryDeletions" => "DeleteInventory deletes before it answers",
         "ListNodes" | "ListNodesSummary" => "use DescribeInstanceInformation or GetInventory",
         "GetConnectionStatus" => "use PingStatus of DescribeInstanceInformation",

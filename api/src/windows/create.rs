@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use patchwave_platform::store::tags::Taggable;
-use patchwave_platform::store::windows::Window;
+use patchwave_platform::store::windows::{CalendarPolicy, Window};
 use patchwave_schemas::WindowId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::Api;
 use crate::tags::{Tag, checked_tags};
 use crate::wire::{Error, Request, required};
+use crate::{Api, calendars};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -24,6 +24,10 @@ struct Input {
     duration: Option<i64>,
     cutoff: Option<i64>,
     allow_unassociated_targets: Option<bool>,
+    #[serde(default)]
+    calendar_names: Vec<String>,
+    #[serde(default)]
+    calendar_policy: CalendarPolicy,
     #[serde(default)]
     tags: Vec<Tag>,
 }
@@ -44,6 +48,8 @@ pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error>
         duration,
         cutoff,
         allow_unassociated_targets: required("allowUnassociatedTargets", input.allow_unassociated_targets)?,
+        calendar_names: Vec::new(),
+        calendar_policy: input.calendar_policy,
         enabled: true,
         schedule_base: now,
         created_date: now,
@@ -58,6 +64,7 @@ pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error>
     if let Some(earlier) = request.repeated(&mut tx, &response, now).await? {
         return Ok(earlier);
     }
+    window.calendar_names = calendars::checked(&mut tx, input.calendar_names).await?;
     super::store(&mut tx, &window).await?;
     tx.set_tags(Taggable::MaintenanceWindow, window.window_id.as_str(), &tags).await?;
     tx.commit().await?;

@@ -83,6 +83,8 @@ fn view(window: &Window) -> Value {
         "ScheduleOffset": window.schedule_offset,
         "Duration": window.duration,
         "Cutoff": window.cutoff,
+        "CalendarNames": (!window.calendar_names.is_empty()).then_some(&window.calendar_names),
+        "CalendarPolicy": (!window.calendar_names.is_empty()).then_some(window.calendar_policy),
         "Enabled": window.enabled,
         "NextExecutionTime": next,
     })

@@ -1,13 +1,14 @@
 //! UpdateMaintenanceWindow: a patch, or with `Replace` a put.
 
 use jiff::Timestamp;
+use patchwave_platform::store::windows::CalendarPolicy;
 use patchwave_schemas::WindowId;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::create::non_empty;
-use crate::Api;
 use crate::wire::{Error, Request, id, present, required};
+use crate::{Api, calendars};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -23,6 +24,8 @@ struct Input {
     duration: Option<i64>,
     cutoff: Option<i64>,
     allow_unassociated_targets: Option<bool>,
+    calendar_names: Option<Vec<String>>,
+    calendar_policy: Option<CalendarPolicy>,
     enabled: Option<bool>,
     #[serde(default)]
     replace: bool,
@@ -55,6 +58,13 @@ pub(crate) async fn handle(api: &Api, request: &Request) -> Result<Value, Error>
     window.allow_unassociated_targets = input.allow_unassociated_targets.unwrap_or(window.allow_unassociated_targets);
     window.enabled = input.enabled.unwrap_or(window.enabled);
     window.modified_date = now;
+    window.calendar_names = match input.calendar_names {
+        Some(names) => calendars::checked(&mut tx, names).await?,
+        None if input.replace => Vec::new(),
+        None => window.calendar_names,
+    };
+    let kept = if input.replace { CalendarPolicy::default() } else { window.calendar_policy };
+    window.calendar_policy = input.calendar_policy.unwrap_or(kept);
     if input.replace {
         window.description = input.description;
         window.start_date = non_empty(input.start_date);

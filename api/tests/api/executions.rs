@@ -45,7 +45,7 @@ async fn fired(api: &Harness, count: i64) -> Fired {
             status: if number > 0 { "SUCCESS" } else { "IN_PROGRESS" }.to_owned(),
             status_details: String::new(),
             reason: String::new(),
-            state: WindowExecution { phase: Phase::Running, tasks: Vec::new() },
+            state: WindowExecution { phase: Phase::Running, tasks: Vec::new(), waits: false },
             snapshot: RegisteredWindow { window: window.clone(), targets: targets.clone(), tasks: tasks.clone() },
         };
         tx.add_execution(&execution).await.expect("stored");

@@ -2,6 +2,7 @@
 
 mod access;
 mod baselines;
+mod calendars;
 mod commands;
 mod compliance;
 mod compliance_report;

@@ -15,7 +15,7 @@ use crate::table;
 /// Documents.
 #[derive(Debug, Subcommand)]
 pub enum DocumentCommand {
-    /// Create a document from a file in JSON or YAML
+    /// Create a document from a file in JSON or YAML, or a change calendar from one in iCalendar
     Create {
         /// Name: 3 to 128 letters, digits, `_`, `-` and `.`
         name: String,
@@ -76,7 +76,8 @@ pub enum DocumentCommand {
 /// Where a content comes from.
 #[derive(Debug, Args)]
 pub struct ContentArgs {
-    /// File with the content; YAML when it ends in `.yaml` or `.yml`
+    /// File with the content; YAML when it ends in `.yaml` or `.yml`, a change calendar when it ends in
+    /// `.ics`
     #[arg(long, value_name = "FILE")]
     content: PathBuf,
     /// Name of the version
@@ -99,13 +100,18 @@ impl ContentArgs {
 
 fn format_of(path: &Path) -> &'static str {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    if ["yaml", "yml"].contains(&extension.to_ascii_lowercase().as_str()) { "YAML" } else { "JSON" }
+    match extension.to_ascii_lowercase().as_str() {
+        "yaml" | "yml" => "YAML",
+        "ics" => "TEXT",
+        _ => "JSON",
+    }
 }
 
 pub(super) async fn run(command: DocumentCommand, cx: &Context) -> anyhow::Result<()> {
     match command {
         DocumentCommand::Create { name, content, tags: given } => {
-            let request = content.request(&name)?.unless_empty("Tags", tags(&given)).done();
+            let kind = if format_of(&content.content) == "TEXT" { "ChangeCalendar" } else { "Command" };
+            let request = content.request(&name)?.set("DocumentType", kind).unless_empty("Tags", tags(&given)).done();
             let answer = cx.client.ssm("CreateDocument", &request).await?;
             Ok(cx.output.either(&answer, || table::text(&answer["DocumentDescription"]["Name"]))?)
         }
@@ -174,7 +180,9 @@ mod tests {
 
     #[test]
     fn the_ending_of_a_file_says_its_format() {
-        for (path, format) in [("a.yaml", "YAML"), ("b.YML", "YAML"), ("c.json", "JSON"), ("d", "JSON")] {
+        for (path, format) in
+            [("a.yaml", "YAML"), ("b.YML", "YAML"), ("c.json", "JSON"), ("d", "JSON"), ("e.ics", "TEXT")]
+        {
             assert_eq!(format_of(Path::new(path)), format, "{path}");
         }
     }

@@ -17,6 +17,7 @@ pub mod activation;
 pub mod audit;
 pub mod baseline;
 mod baseline_preview;
+pub mod calendar;
 pub mod command;
 pub mod compliance;
 mod compliance_export;
@@ -78,6 +79,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::Demo(options) => return Box::pin(crate::demo::run(options)).await,
         Command::Schedule(command) => return schedule::run(command, output),
         Command::StateMachine(command) => return state_machine::run(command, output).await,
+        Command::Calendar(calendar::CalendarCommand::Validate { file }) => return calendar::validate(&file, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "patchwave", &mut script);
@@ -104,6 +106,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::Baseline(command) => baseline::run(command, &cx).await,
         Command::RebootLimit(args) => reboot_limit::run(args, &cx).await,
         Command::RolloutPlan(command) => rollout_plan::run(command, &cx).await,
+        Command::Calendar(command) => calendar::run(command, &cx).await,
         Command::PatchNow(args) => patch_now::run(*args, &cx).await,
         Command::PatchGroup(command) => patch_group::run(command, &cx).await,
         Command::Command(command) => command::run(command, &cx).await,

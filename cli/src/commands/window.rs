@@ -160,11 +160,37 @@ struct OptionArgs {
     /// No run at or after this instant
     #[arg(long, value_name = "INSTANT", value_parser = parse_instant)]
     end: Option<Timestamp>,
+    /// Change calendar that must be open for anything to start; repeatable, and an empty name takes
+    /// them away
+    #[arg(long = "calendar", value_name = "NAME")]
+    calendars: Vec<String>,
+    /// What becomes of a run while a calendar is closed [default: skip]
+    #[arg(long, value_enum)]
+    calendar_policy: Option<CalendarPolicy>,
+}
+
+/// What becomes of a run while a change calendar is closed.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum CalendarPolicy {
+    /// It is given up and recorded as cancelled
+    Skip,
+    /// It waits, at most until its cutoff
+    Delay,
 }
 
 impl OptionArgs {
     fn add_to(self, request: Request) -> Request {
+        let named = !self.calendars.is_empty();
+        let calendars: Vec<String> = self.calendars.into_iter().filter(|name| !name.is_empty()).collect();
         request
+            .maybe("CalendarNames", named.then_some(calendars))
+            .maybe(
+                "CalendarPolicy",
+                self.calendar_policy.map(|policy| match policy {
+                    CalendarPolicy::Skip => "Skip",
+                    CalendarPolicy::Delay => "Delay",
+                }),
+            )
             .maybe("Description", self.description)
             .maybe("ScheduleTimezone", self.timezone)
             .maybe("ScheduleOffset", self.offset)

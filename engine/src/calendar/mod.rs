@@ -24,6 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 
 mod event;
 mod fault;
+mod gate;
 mod lines;
 mod parse;
 mod recurrence;
@@ -33,6 +34,7 @@ mod value;
 mod zones;
 
 pub use self::fault::Fault;
+pub use self::gate::{Gate, gate};
 pub use self::timeline::{Combined, Standing, Transition, combined};
 
 use self::event::Event;

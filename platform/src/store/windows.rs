@@ -43,6 +43,12 @@ pub struct Window {
     pub cutoff: u32,
     /// Whether tasks may name nodes that are not registered targets.
     pub allow_unassociated_targets: bool,
+    /// Change calendars by name: nothing starts unless all are open (Patchwave's own).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calendar_names: Vec<String>,
+    /// What becomes of a firing while they are not (Patchwave's own).
+    #[serde(default)]
+    pub calendar_policy: CalendarPolicy,
     /// Whether its schedule fires.
     pub enabled: bool,
     /// Base of `rate` schedules and of the offset rule: creation, or the last change of schedule.
@@ -54,6 +60,16 @@ pub struct Window {
     /// The next scheduled instant, as last computed. Absent when disabled, expired or exhausted.
     #[serde(skip)]
     pub next_execution_at: Option<Timestamp>,
+}
+
+/// What becomes of what would start while a change calendar is closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CalendarPolicy {
+    /// It is given up, and recorded as cancelled.
+    #[default]
+    Skip,
+    /// It waits until the calendars open, at most until the window's cutoff.
+    Delay,
 }
 
 /// A target registered with a window.

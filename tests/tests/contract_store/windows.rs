@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use patchwave_platform::store::tags::Taggable;
-use patchwave_platform::store::windows::{RunCommandParameters, Window, WindowTarget, WindowTask};
+use patchwave_platform::store::windows::{CalendarPolicy, RunCommandParameters, Window, WindowTarget, WindowTask};
 use patchwave_schemas::event::{ErrorMode, Target};
 use patchwave_schemas::{WindowId, WindowTargetId, WindowTaskId};
 
@@ -32,6 +32,8 @@ pub(crate) fn window(id: &WindowId, name: &str) -> Window {
         duration: 3,
         cutoff: 1,
         allow_unassociated_targets: false,
+        calendar_names: Vec::new(),
+        calendar_policy: CalendarPolicy::Skip,
         enabled: true,
         schedule_base: at(0),
         created_date: at(0),

@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
+use patchwave_engine::calendar::Gate as Calendars;
 use patchwave_engine::rollout::plan::PLAN_TAG;
 use patchwave_engine::rollout::{Phase, Status};
-use patchwave_engine::window_execution::{Effect, Ending, Event};
+use patchwave_engine::window_execution::{Effect, Ending, Event, Gate, Phase as Stage};
+use patchwave_platform::calendars;
 use patchwave_platform::launch::{Launch, LaunchError, WindowLink, launch};
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::tags::Taggable;
-use patchwave_platform::store::windows::{CutoffBehavior, WindowTask};
+use patchwave_platform::store::windows::{CalendarPolicy, CutoffBehavior, WindowTask};
 use patchwave_schemas::CommandId;
 use patchwave_schemas::event::{CancelCause, CommandRequested, RolloutCancelRequested, Target, Timer};
 use patchwave_schemas::ids::derived_uuid;
@@ -31,13 +33,24 @@ pub(super) async fn advance(
     now: Timestamp,
 ) -> Result<Effects, HandlerError> {
     let before = execution.status.clone();
+    let window = &execution.snapshot.window;
+    let (gate, closed, open_at) = match calendars::judge(tx, &window.calendar_names, now).await? {
+        Calendars::Open => (Gate::Open, String::new(), None),
+        Calendars::Closed { reason, until } => match window.calendar_policy {
+            CalendarPolicy::Skip => (Gate::GiveUp, reason, until),
+            CalendarPolicy::Delay => (Gate::Wait, reason, until),
+        },
+    };
+    let (waited, began) = (execution.state.waits, execution.state.phase != Stage::Planned);
+    let mut given_up = false;
+    let mut note = "";
     let mut outbox = Vec::new();
     // Bounded: a task that cannot start ends at once, and each task ends once.
     let mut events = VecDeque::from([event]);
     while let Some(event) = events.pop_front() {
         let (next, effects) = execution
             .state
-            .step(event)
+            .step(event, gate)
             .map_err(|error| HandlerError::Contradiction(format!("{}: {error}", execution.window_execution_id)))?;
         execution.state = next;
         for effect in effects {
@@ -52,28 +65,56 @@ pub(super) async fn advance(
                 Effect::TaskSkipped { task, ending, details } => {
                     end_task(tx, &mut tasks[task], ending, details, now).await?;
                 }
+                Effect::TaskGivenUp(index) => {
+                    given_up = true;
+                    end_task(tx, &mut tasks[index], Ending::Cancelled, &closed, now).await?;
+                }
+                Effect::Wait => {
+                    let look_at = open_at.unwrap_or(now + LOOK_AT_CALENDARS_AFTER).min(now + LOOK_AT_CALENDARS_AFTER);
+                    let execution_id = execution.window_execution_id;
+                    tx.set_timer(&Timer::WindowCalendar { execution_id }, look_at).await?;
+                    if execution.status_details != closed {
+                        execution.status_details.clone_from(&closed);
+                        outbox.push(news::execution_changed(execution, "HELD_BACK", now));
+                    }
+                }
                 // Told once; the end is looked at again and again.
                 Effect::Overrun if now < execution.end_at + OVERRUN_TOLD_WITHIN => {
                     outbox.push(news::execution_changed(execution, "RUNNING_PAST_END", now));
                 }
                 Effect::Overrun => {}
-                Effect::Finished { details, .. } => {
+                Effect::Finished { ending, details } => {
                     // That it started late is said as long as there is nothing worse to say.
-                    if !details.is_empty() {
+                    if !began && ending == Ending::TimedOut {
+                        note = "MISSED";
+                        execution.status_details = shortened(&format!("missed: {}", execution.status_details));
+                    } else if given_up && ending == Ending::Cancelled {
+                        execution.status_details = shortened(&closed);
+                    } else if !details.is_empty() {
                         execution.status_details = details.to_owned();
                     }
                     execution.ended_at = Some(now);
                     let execution_id = execution.window_execution_id;
                     tx.clear_timer(&Timer::WindowCutoff { execution_id }).await?;
                     tx.clear_timer(&Timer::WindowEnd { execution_id }).await?;
+                    tx.clear_timer(&Timer::WindowCalendar { execution_id }).await?;
                 }
             }
+        }
+    }
+    if !execution.state.waits {
+        let execution_id = execution.window_execution_id;
+        tx.clear_timer(&Timer::WindowCalendar { execution_id }).await?;
+        if waited && execution.ended_at.is_none() {
+            let minutes = now.duration_since(execution.scheduled_at).as_mins();
+            execution.status_details =
+                format!("held back by a change calendar until {minutes} min after its start; its cutoff and end stand");
         }
     }
     execution.status = execution.state.status().to_owned();
     tx.save_execution(execution).await?;
     if execution.status != before {
-        outbox.push(news::execution_changed(execution, "", now));
+        outbox.push(news::execution_changed(execution, note, now));
     }
     tx.enqueue(&outbox, now).await?;
     Ok(Effects { outbox, ..Effects::default() })
@@ -152,10 +193,18 @@ async fn end_task(
     now: Timestamp,
 ) -> Result<(), HandlerError> {
     task.status = ending.status().to_owned();
-    task.status_details = details.chars().take(STATUS_DETAILS_CHARS_MAX).collect();
+    task.status_details = shortened(details);
     task.ended_at = Some(now);
     tx.put_task_execution(task).await?;
     Ok(())
+}
+
+/// Time after which a firing that waits for its change calendars looks at them again, if they do not
+/// say that they open sooner: somebody may change them.
+const LOOK_AT_CALENDARS_AFTER: SignedDuration = SignedDuration::from_mins(5);
+
+fn shortened(details: &str) -> String {
+    details.chars().take(STATUS_DETAILS_CHARS_MAX).collect()
 }
 
 /// How late the end of a window may be noticed and still be told of. Shorter than the time between

@@ -43,6 +43,8 @@ pub enum Input {
     Cutoff(WindowExecutionId),
     /// A firing's duration is over.
     End(WindowExecutionId),
+    /// A firing's change calendars may have opened.
+    Calendar(WindowExecutionId),
     /// A command ended.
     RolloutFinished(RolloutFinished),
     /// A document is to be run now.
@@ -75,6 +77,7 @@ impl Handler for Resolver {
             TimerFired::TYPE => match CloudEvent::<TimerFired>::from_bytes(body)?.data.timer {
                 Timer::WindowCutoff { execution_id } => Ok(Input::Cutoff(execution_id)),
                 Timer::WindowEnd { execution_id } => Ok(Input::End(execution_id)),
+                Timer::WindowCalendar { execution_id } => Ok(Input::Calendar(execution_id)),
                 other => Err(unknown(&other.key())),
             },
             other => Err(unknown(other)),
@@ -107,6 +110,7 @@ async fn one(store: &Store, master_key: &MasterKey, input: &Input, now: Timestam
         Input::WindowCancelRequested(event) => window_timer::cancel(store, master_key, event, now).await,
         Input::Cutoff(execution) => window_timer::cutoff(store, master_key, *execution, now).await,
         Input::End(execution) => window_timer::end(store, master_key, *execution, now).await,
+        Input::Calendar(execution) => window_timer::calendar(store, master_key, *execution, now).await,
         Input::RolloutFinished(finished) => rollout_finished::apply(store, master_key, finished, now).await,
         Input::CommandRequested(event) => command_requested::apply(store, master_key, event, now).await,
         Input::Approval(event) => approval::apply(store, master_key, event, now).await,

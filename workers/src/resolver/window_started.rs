@@ -1,11 +1,13 @@
 //! A window fires: by its schedule, or because another system asks for it.
 
 use jiff::Timestamp;
+use patchwave_engine::calendar::Gate;
 use patchwave_engine::schedule::{self, Admission, admission};
 use patchwave_engine::window_execution::{Event, WindowExecution};
+use patchwave_platform::calendars;
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::executions::{Execution, TaskExecution};
-use patchwave_platform::store::windows::{CutoffBehavior, RegisteredWindow};
+use patchwave_platform::store::windows::{CalendarPolicy, CutoffBehavior, RegisteredWindow};
 use patchwave_platform::store::{Store, Tx};
 use patchwave_schemas::event::{Timer, WindowStartRequested, WindowStarted};
 use patchwave_schemas::topology::WorkQueue;
@@ -78,7 +80,8 @@ struct Firing {
     asked_by: Option<String>,
 }
 
-/// Records the firing and starts it; unless it was missed, or an earlier one is still open.
+/// Records the firing and starts it; unless it was missed, an earlier one is still open, or a change
+/// calendar is closed. One that may wait for its calendars begins all the same: see [`execution`].
 async fn fire(
     mut tx: Tx,
     master_key: &MasterKey,
@@ -94,6 +97,15 @@ async fn fire(
     let missed = admitted == Admission::Missed;
     // The window's row is held: two firings cannot both find it free.
     let overlapping = !missed && tx.has_open_execution(&window.window_id).await?;
+    let closed = match window.calendar_policy {
+        CalendarPolicy::Skip if !missed && !overlapping => {
+            match calendars::judge(&mut tx, &window.calendar_names, now).await? {
+                Gate::Open => None,
+                Gate::Closed { reason, .. } => Some(reason),
+            }
+        }
+        CalendarPolicy::Skip | CalendarPolicy::Delay => None,
+    };
 
     let tasks = registered.tasks.iter();
     let state =
@@ -103,7 +115,7 @@ async fn fire(
         window_id: window.window_id.clone(),
         scheduled_at: firing.scheduled_at,
         started_at: now,
-        ended_at: (missed || overlapping).then_some(now),
+        ended_at: (missed || overlapping || closed.is_some()).then_some(now),
         cutoff_at,
         end_at,
         status: state.status().to_owned(),
@@ -118,6 +130,11 @@ async fn fire(
     } else if overlapping {
         execution.status = "SKIPPED_OVERLAPPING".to_owned();
         execution.status_details = "an earlier execution of this window has not ended".to_owned();
+    } else if let Some(reason) = &closed {
+        // SSM has no status for it. Not SKIPPED_OVERLAPPING, which says that another firing runs, and
+        // not TIMED_OUT, which says that there was no time: somebody decided that it does not run.
+        execution.status = "CANCELLED".to_owned();
+        execution.status_details.clone_from(reason);
     } else if admitted == Admission::Late {
         let minutes = now.duration_since(firing.scheduled_at).as_mins();
         execution.status_details = format!("started {minutes} min late; its cutoff and end stand");
@@ -131,8 +148,12 @@ async fn fire(
         let deed = Deed::done(WorkQueue::Resolver, "StartMaintenanceWindow", firing.id.to_string(), detail);
         audit::record(&mut tx, master_key, &Actor::Event(source), deed, now).await?;
     }
-    if missed || overlapping {
-        let note = if missed { "MISSED" } else { "" };
+    if execution.ended_at.is_some() {
+        let note = match (missed, &closed) {
+            (true, _) => "MISSED",
+            (false, Some(_)) => "CALENDAR_CLOSED",
+            (false, None) => "",
+        };
         let outbox = vec![news::execution_changed(&execution, note, now)];
         tx.enqueue(&outbox, now).await?;
         tx.commit().await?;

@@ -1,4 +1,4 @@
-//! A firing's cutoff or end has come, or somebody cancels it.
+//! A firing's cutoff or end has come, its change calendars may have opened, or somebody cancels it.
 
 use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::window_execution::Event;
@@ -24,6 +24,10 @@ pub(super) async fn cutoff(store: &Store, master_key: &MasterKey, id: WindowExec
 
 pub(super) async fn end(store: &Store, master_key: &MasterKey, id: WindowExecutionId, now: Timestamp) -> Resolved {
     apply(store, master_key, id, (Event::End, None), now).await
+}
+
+pub(super) async fn calendar(store: &Store, master_key: &MasterKey, id: WindowExecutionId, now: Timestamp) -> Resolved {
+    apply(store, master_key, id, (Event::Start, None), now).await
 }
 
 pub(super) async fn cancel(
@@ -70,6 +74,9 @@ async fn apply(
 async fn settle_timers(tx: &mut Tx, execution: &Execution, event: Event, now: Timestamp) -> Result<(), HandlerError> {
     let execution_id = execution.window_execution_id;
     let over = execution.ended_at.is_some();
+    if over {
+        tx.clear_timer(&Timer::WindowCalendar { execution_id }).await?;
+    }
     if over || event == Event::Cutoff {
         tx.clear_timer(&Timer::WindowCutoff { execution_id }).await?;
     }

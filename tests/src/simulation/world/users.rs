@@ -4,7 +4,9 @@ use anyhow::Context as _;
 use patchwave_engine::rollout::waves::Stage;
 use patchwave_platform::launch::{Launch, launch};
 use patchwave_platform::store::outbox::OutboxMessage;
-use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, Window, WindowTarget, WindowTask};
+use patchwave_platform::store::windows::{
+    CalendarPolicy, CutoffBehavior, RunCommandParameters, Window, WindowTarget, WindowTask,
+};
 use patchwave_schemas::event::{
     ApprovalSignal, ApprovalSignalled, CancelCause, CommandRequested, ErrorMode, RolloutCancelRequested, Target, Timer,
     WindowCancelRequested, WindowStartRequested,
@@ -31,6 +33,8 @@ impl World {
             duration,
             cutoff: self.rng.random_range(0..duration),
             allow_unassociated_targets: true,
+            calendar_names: Vec::new(),
+            calendar_policy: CalendarPolicy::Skip,
             enabled: true,
             schedule_base: self.now,
             created_date: self.now,
