@@ -40,6 +40,10 @@ struct Fleet {
 
 async fn fleet() -> Fleet {
     let api = Harness::new().await;
+    let calendar = "BEGIN:VCALENDAR\nX-CALENDAR-TYPE:DEFAULT_OPEN\nEND:VCALENDAR\n";
+    let calendar = json!({ "Name": "freeze", "Content": calendar, "DocumentType": "ChangeCalendar",
+        "DocumentFormat": "TEXT" });
+    api.ok("CreateDocument", calendar).await;
     let mine = api.nodes(1..2, &[("Site", "Bonn"), ("Patch Group", "web")]).await.remove(0);
     let other = api.nodes(255..256, &[("Site", "Castrop"), ("Patch Group", "web")]).await.remove(0);
     assert_eq!(other, MARKS[0]);
@@ -140,6 +144,7 @@ fn requests(fleet: &Fleet, operation: &str) -> Vec<Value> {
             json!({ "Details": true }),
         ],
         "GetCommandInvocation" => vec![json!({ "CommandId": command, "InstanceId": other })],
+        "GetCalendarState" => vec![json!({ "CalendarNames": ["freeze"] })],
         "DescribeDocument" | "GetDocument" | "ListDocumentVersions" => vec![json!({ "Name": "AWS-RunShellScript" })],
         "DescribeDocumentPermission" => vec![json!({ "Name": "AWS-RunShellScript", "PermissionType": "Share" })],
         "GetServiceSetting" => vec![json!({ "SettingId": "/ssm/managed-instance/activation-tier" })],

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, ensure};
 use jiff::{SignedDuration, Timestamp};
+use patchwave_engine::calendar;
 use patchwave_engine::invocation::{Ending, State};
 use patchwave_engine::rollout::waves::{Stage, Waves};
 use patchwave_engine::rollout::{Phase, Rollout};
+use patchwave_platform::calendars;
 use patchwave_platform::store::commands::Plan;
+use patchwave_platform::store::documents::VersionSelector;
 use patchwave_platform::store::timers::REFIRE_AFTER;
 use patchwave_platform::store::{Store, from_json};
 use patchwave_schemas::event::ErrorMode;
@@ -85,7 +88,27 @@ impl Invariants {
     /// # Errors
     /// The invariant that does not hold.
     pub async fn check_all(&mut self, store: &Store, deeds: &Deeds, now: Timestamp) -> anyhow::Result<()> {
+        self.check_calendars(store).await?;
         self.check_commands(store, deeds, now, true).await
+    }
+
+    /// No task of a window has started while one of its calendars was closed.
+    async fn check_calendars(&self, store: &Store) -> anyhow::Result<()> {
+        for window in store.windows().await? {
+            for name in &window.calendar_names {
+                let version = store.document_version(name, VersionSelector::Default).await?;
+                let calendar =
+                    calendars::read(version.as_ref()).map_err(|problem| anyhow::anyhow!("{name} {problem}"))?;
+                for execution in store.executions(&window.window_id, None, u32::MAX).await? {
+                    for task in store.tasks_of(execution.window_execution_id).await? {
+                        let Some(at) = task.started_at.filter(|_| task.command_id.is_some()) else { continue };
+                        let open = calendar.state(at).state == calendar::State::Open;
+                        ensure!(open, "{} started at {at}, when {name} was closed", task.task_execution_id);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// An invocation waits for its node only while that node is away, and a node that is connected

@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use patchwave_engine::calendar::Gate;
+use patchwave_platform::calendars;
+use patchwave_platform::store::documents::{Document, DocumentVersion};
 use patchwave_platform::store::tags::Taggable;
 use patchwave_platform::store::windows::{CalendarPolicy, RunCommandParameters, Window, WindowTarget, WindowTask};
 use patchwave_schemas::event::{ErrorMode, Target};
 use patchwave_schemas::{WindowId, WindowTargetId, WindowTaskId};
 
+use crate::documents::{document, version};
 use crate::fixtures::{at, tags};
 use crate::place::Place;
 
 contract! {
     a_window_comes_back_as_it_was_put,
+    a_window_from_before_calendars_names_none,
+    calendars_are_judged_by_their_default_version,
     the_next_execution_is_kept_beside_the_definition,
     registrations_come_back_oldest_first,
     deleting_a_window_deletes_what_is_registered_with_it_alone,
@@ -32,8 +38,8 @@ pub(crate) fn window(id: &WindowId, name: &str) -> Window {
         duration: 3,
         cutoff: 1,
         allow_unassociated_targets: false,
-        calendar_names: Vec::new(),
-        calendar_policy: CalendarPolicy::Skip,
+        calendar_names: vec!["freeze".to_owned()],
+        calendar_policy: CalendarPolicy::Delay,
         enabled: true,
         schedule_base: at(0),
         created_date: at(0),
@@ -91,6 +97,43 @@ async fn a_window_comes_back_as_it_was_put(place: Place) {
     assert_eq!(store.windows().await.unwrap(), [changed]);
     let figures = store.figures(at(0)).await.unwrap();
     assert_eq!((figures.windows_enabled, figures.windows_disabled), (0, 1));
+}
+
+async fn a_window_from_before_calendars_names_none(place: Place) {
+    let store = place.open().await;
+    let id = WindowId::from_bits(1);
+    let mut definition = serde_json::to_value(window(&id, "old")).unwrap();
+    for member in ["CalendarNames", "CalendarPolicy"] {
+        assert!(definition.as_object_mut().unwrap().remove(member).is_some(), "{member}");
+    }
+    let old: Window = serde_json::from_value(definition).unwrap();
+    assert_eq!((old.calendar_names.len(), old.calendar_policy), (0, CalendarPolicy::Skip));
+    let mut tx = store.begin().await.unwrap();
+    tx.put_window(&old).await.unwrap();
+    assert_eq!(tx.lock_window(&id).await.unwrap(), Some(old));
+}
+
+async fn calendars_are_judged_by_their_default_version(place: Place) {
+    let store = place.open().await;
+    let names = ["freeze".to_owned()];
+    let mut tx = store.begin().await.unwrap();
+    let closed = |gate: Gate| match gate {
+        Gate::Open => None,
+        Gate::Closed { reason, .. } => Some(reason),
+    };
+    let gone = closed(calendars::judge(&mut tx, &names, at(0)).await.unwrap());
+    assert_eq!(gone.as_deref(), Some("Change calendar freeze does not exist; counts as CLOSED"));
+    tx.add_document(&document("freeze")).await.unwrap();
+    for (number, kind) in [(1, "DEFAULT_CLOSED"), (2, "DEFAULT_OPEN")] {
+        let content = format!("BEGIN:VCALENDAR\r\nX-CALENDAR-TYPE:{kind}\r\nEND:VCALENDAR\r\n");
+        let format = calendars::FORMAT.to_owned();
+        tx.add_document_version(&DocumentVersion { content, format, ..version("freeze", number) }).await.unwrap();
+    }
+    let never = closed(calendars::judge(&mut tx, &names, at(0)).await.unwrap());
+    assert_eq!(never.as_deref(), Some("Change calendar freeze is CLOSED, with no end within two years"));
+    tx.put_document(&Document { default_version: 2, ..document("freeze") }).await.unwrap();
+    assert_eq!(calendars::judge(&mut tx, &names, at(0)).await.unwrap(), Gate::Open);
+    assert_eq!(calendars::judge(&mut tx, &[], at(0)).await.unwrap(), Gate::Open);
 }
 
 async fn the_next_execution_is_kept_beside_the_definition(place: Place) {

@@ -1,8 +1,11 @@
 //! Users and other systems: windows, commands, cancellations.
 
 use anyhow::Context as _;
+use jiff::SignedDuration;
 use patchwave_engine::rollout::waves::Stage;
+use patchwave_platform::calendars::FORMAT;
 use patchwave_platform::launch::{Launch, launch};
+use patchwave_platform::store::documents::{Document, DocumentVersion};
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::windows::{
     CalendarPolicy, CutoffBehavior, RunCommandParameters, Window, WindowTarget, WindowTask,
@@ -17,10 +20,15 @@ use rand::RngExt as _;
 
 use super::World;
 
+/// Half hours that a calendar speaks of: more than a simulation lasts, and few enough for a document.
+const CALENDAR_EVENTS: usize = 500;
+
 impl World {
     pub(super) async fn create_window(&mut self) -> anyhow::Result<()> {
         let window_id = WindowId::from_bits(self.rng.random());
         let duration = self.rng.random_range(1..=3);
+        let calendar = if self.rng.random_bool(0.5) { Some(self.create_calendar(&window_id).await?) } else { None };
+        let calendar_policy = if self.rng.random_bool(0.5) { CalendarPolicy::Skip } else { CalendarPolicy::Delay };
         let window = Window {
             window_id: window_id.clone(),
             name: "simulated".to_owned(),
@@ -33,8 +41,8 @@ impl World {
             duration,
             cutoff: self.rng.random_range(0..duration),
             allow_unassociated_targets: true,
-            calendar_names: Vec::new(),
-            calendar_policy: CalendarPolicy::Skip,
+            calendar_names: calendar.into_iter().collect(),
+            calendar_policy,
             enabled: true,
             schedule_base: self.now,
             created_date: self.now,
@@ -89,6 +97,44 @@ impl World {
         tx.commit().await?;
         self.windows.push(window_id.clone());
         self.set_enabled(&window_id, true).await
+    }
+
+    /// A calendar that is closed for ten minutes of every half hour, at times of its own.
+    async fn create_calendar(&mut self, window_id: &WindowId) -> anyhow::Result<String> {
+        let mut from = self.now + SignedDuration::from_secs(self.rng.random_range(0..1_800));
+        let mut content = "BEGIN:VCALENDAR\nX-CALENDAR-TYPE:DEFAULT_OPEN\n".to_owned();
+        for _ in 0..CALENDAR_EVENTS {
+            let start = from.strftime("%Y%m%dT%H%M%SZ");
+            content.push_str(&format!("BEGIN:VEVENT\nDTSTART:{start}\nDURATION:PT10M\nEND:VEVENT\n"));
+            from += SignedDuration::from_mins(30);
+        }
+        content.push_str("END:VCALENDAR\n");
+        let name = format!("freeze-{window_id}");
+        let mut tx = self.context.store.begin().await?;
+        let (format, created_at) = (FORMAT.to_owned(), self.now);
+        tx.add_document(&Document {
+            name: name.clone(),
+            display_name: None,
+            target_type: None,
+            default_version: 1,
+            last_version: 1,
+            latest_version: 1,
+            created_at,
+        })
+        .await?;
+        tx.add_document_version(&DocumentVersion {
+            name: name.clone(),
+            version: 1,
+            version_name: None,
+            format,
+            content,
+            definition: serde_json::Value::Null,
+            content_hash: String::new(),
+            created_at,
+        })
+        .await?;
+        tx.commit().await?;
+        Ok(name)
     }
 
     pub(super) async fn set_enabled(&mut self, id: &WindowId, enabled: bool) -> anyhow::Result<()> {
