@@ -1,6 +1,6 @@
 //! Firings of windows: once for each cause, and open until they end.
 
-use patchwave_engine::window_execution::{Event, WindowExecution};
+use patchwave_engine::window_execution::{Event, Gate, WindowExecution};
 use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::windows::RegisteredWindow;
 use patchwave_schemas::{CommandId, TaskExecutionId, WindowExecutionId, WindowId};
@@ -65,7 +65,7 @@ async fn an_execution_is_open_until_it_ended(place: Place) {
 
     let mut tx = store.begin().await.unwrap();
     let mut locked = tx.lock_execution(WindowExecutionId::derived("a")).await.unwrap().unwrap();
-    locked.state = locked.state.step(Event::Start).unwrap().0;
+    locked.state = locked.state.step(Event::Start, Gate::Open).unwrap().0;
     locked.status = locked.state.status().to_owned();
     locked.status_details = "details".to_owned();
     tx.save_execution(&locked).await.unwrap();
