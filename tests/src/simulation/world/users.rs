@@ -14,6 +14,7 @@ use patchwave_schemas::event::{
     ApprovalSignal, ApprovalSignalled, CancelCause, CommandRequested, ErrorMode, RolloutCancelRequested, Target, Timer,
     WindowCancelRequested, WindowStartRequested,
 };
+use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::waves::{GatePlan, RolloutPlan, WavePlan};
 use patchwave_schemas::{CommandId, WindowId, WindowTargetId, WindowTaskId};
 use rand::RngExt as _;
@@ -27,8 +28,10 @@ impl World {
     pub(super) async fn create_window(&mut self) -> anyhow::Result<()> {
         let window_id = WindowId::from_bits(self.rng.random());
         let duration = self.rng.random_range(1..=3);
-        let calendar = if self.rng.random_bool(0.5) { Some(self.create_calendar(&window_id).await?) } else { None };
-        let calendar_policy = if self.rng.random_bool(0.5) { CalendarPolicy::Skip } else { CalendarPolicy::Delay };
+        // By the window and not by the dice: what else a seed does stays as it is.
+        let dice = derived_uuid("calendar:", window_id.as_str()).as_u128();
+        let calendar = if dice & 1 == 0 { Some(self.create_calendar(&window_id, dice).await?) } else { None };
+        let calendar_policy = if dice & 2 == 0 { CalendarPolicy::Skip } else { CalendarPolicy::Delay };
         let window = Window {
             window_id: window_id.clone(),
             name: "simulated".to_owned(),
@@ -100,8 +103,8 @@ impl World {
     }
 
     /// A calendar that is closed for ten minutes of every half hour, at times of its own.
-    async fn create_calendar(&mut self, window_id: &WindowId) -> anyhow::Result<String> {
-        let mut from = self.now + SignedDuration::from_secs(self.rng.random_range(0..1_800));
+    async fn create_calendar(&self, window_id: &WindowId, dice: u128) -> anyhow::Result<String> {
+        let mut from = self.now + SignedDuration::from_mins(((dice >> 2) % 30) as i64);
         let mut content = "BEGIN:VCALENDAR\nX-CALENDAR-TYPE:DEFAULT_OPEN\n".to_owned();
         for _ in 0..CALENDAR_EVENTS {
             let start = from.strftime("%Y%m%dT%H%M%SZ");
