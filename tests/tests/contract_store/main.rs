@@ -50,3 +50,4 @@ mod timers;
 mod transactions;
 mod waves;
 mod windows;
+mod workflows;
