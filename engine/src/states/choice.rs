@@ -303,8 +303,6 @@ fn rule(value: &Value) -> Result<Rule, (String, String)> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use std::cell::Cell;
 
     use serde_json::{Map, json};

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::cell::Cell;
 
 use serde_json::{Map, Value, json};

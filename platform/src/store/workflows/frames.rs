@@ -114,12 +114,11 @@ impl Tx {
     ) -> Result<Vec<(i64, String)>, Error> {
         sqlx::query(
             "SELECT ordinal, output FROM workflow_frames
-             WHERE workflow_id = $1 AND parent_id = $2 AND output IS NOT NULL AND substr(frame_id, 1, $3) = $4
+             WHERE workflow_id = $1 AND parent_id = $2 AND output IS NOT NULL AND substr(frame_id, 1, length($3)) = $3
              ORDER BY ordinal",
         )
         .bind(id.to_string())
         .bind(parent_id)
-        .bind(i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX))
         .bind(prefix)
         .fetch_all(self.connection())
         .await
@@ -134,9 +133,8 @@ impl Tx {
     /// # Errors
     /// [`Error::Database`].
     pub async fn forget_workflow_frames(&mut self, id: WorkflowId, prefix: &str) -> Result<(), Error> {
-        sqlx::query("DELETE FROM workflow_frames WHERE workflow_id = $1 AND substr(frame_id, 1, $2) = $3")
+        sqlx::query("DELETE FROM workflow_frames WHERE workflow_id = $1 AND substr(frame_id, 1, length($2)) = $2")
             .bind(id.to_string())
-            .bind(i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX))
             .bind(prefix)
             .execute(self.connection())
             .await
