@@ -4,9 +4,13 @@
 //! them together, so a task execution has one invocation at most.
 
 use jiff::Timestamp;
+use patchwave_engine::calls::{Call, CallOutcome};
+use patchwave_platform::fan_outs::fan_out_id;
 use patchwave_platform::outbox;
+use patchwave_platform::store::calls::{OwnerKind, StoredCall};
 use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::outbox::OutboxMessage;
+use patchwave_platform::workflows::{execution_arn, state_machine_name};
 use patchwave_schemas::event::WindowCancelRequested;
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::{TaskExecutionId, WindowExecutionId, WindowId};
@@ -164,9 +168,10 @@ pub(crate) async fn describe_invocations(api: &Api, request: &Request) -> Result
     let paging = request.paging(10..=100)?;
     let statuses = input.statuses()?;
     let (execution, task) = input.task(api).await?;
-    let accepted = statuses.is_none_or(|filter| filter.accepts(&task.status));
-    let invocations: Vec<Value> = invocation_view(&execution, &task).filter(|_| accepted).into_iter().collect();
-    let (list, next) = paging.of_list(invocations, |_| String::new());
+    let mut invocations = invocation_views(api, &execution, &task).await?;
+    invocations
+        .retain(|view| statuses.is_none_or(|filter| filter.accepts(view["Status"].as_str().unwrap_or_default())));
+    let (list, next) = paging.of_list(invocations, |view| view["InvocationId"].as_str().unwrap_or_default().to_owned());
     Ok(present(json!({ "WindowExecutionTaskInvocationIdentities": list, "NextToken": next })))
 }
 
@@ -175,8 +180,10 @@ pub(crate) async fn get_invocation(api: &Api, request: &Request) -> Result<Value
     let input: Input = request.read()?;
     let asked = required("invocationId", input.invocation_id.as_deref())?;
     let (execution, task) = input.task(api).await?;
-    invocation_view(&execution, &task)
-        .filter(|view| view["InvocationId"] == asked)
+    invocation_views(api, &execution, &task)
+        .await?
+        .into_iter()
+        .find(|view| view["InvocationId"] == asked)
         .ok_or_else(|| Error::does_not_exist(format_args!("invocation {asked} of task {}", task.task_execution_id)))
 }
 
@@ -233,6 +240,44 @@ fn task_view(task: &TaskExecution) -> Value {
         "StartTime": task.started_at.map(epoch),
         "EndTime": task.ended_at.map(epoch),
     })
+}
+
+/// A task's invocations: its command, or the calls that it has made so far.
+async fn invocation_views(api: &Api, execution: &Execution, task: &TaskExecution) -> Result<Vec<Value>, Error> {
+    if task.command_id.is_some() || task.started_at.is_none() {
+        return Ok(invocation_view(execution, task).into_iter().collect());
+    }
+    let owner = fan_out_id(task.task_execution_id).to_string();
+    let calls = api.store.calls_of_owner(OwnerKind::Workflow, &owner).await?;
+    Ok(calls.iter().map(|call| call_view(api, execution, task, call)).collect())
+}
+
+/// An execution of a state machine as an invocation of a task.
+fn call_view(api: &Api, execution: &Execution, task: &TaskExecution, call: &StoredCall) -> Value {
+    let (status, details) = match &call.outcome {
+        None => ("IN_PROGRESS", None),
+        Some(CallOutcome::Succeeded(_)) => ("SUCCESS", None),
+        Some(CallOutcome::Failed(failure)) => ("FAILED", Some(failure.cause.chars().take(250).collect::<String>())),
+    };
+    let (started, input) = match &call.call {
+        Call::StateMachine { state_machine, name, input, .. } => {
+            let name = name.clone().unwrap_or_else(|| call.token.clone());
+            (execution_arn(api.account_id(), state_machine_name(state_machine), &name), input.to_string())
+        }
+        _ => (call.token.clone(), String::new()),
+    };
+    present(json!({
+        "WindowExecutionId": execution.window_execution_id,
+        "TaskExecutionId": task.task_execution_id,
+        "InvocationId": call.token,
+        "ExecutionId": started,
+        "TaskType": task.task.task_type,
+        "Parameters": json!({ "stateMachineArn": task.task.task_arn, "input": input }).to_string(),
+        "Status": status,
+        "StatusDetails": details,
+        "StartTime": epoch(call.requested_at),
+        "EndTime": call.ended_at.map(epoch),
+    }))
 }
 
 /// The task's one invocation, once it has started.

@@ -14,6 +14,7 @@
 //! - [`json_path`]: what a JSONPath finds.
 //! - [`limits`]: `MaxConcurrency` and `MaxErrors`.
 //! - [`patch_now`]: what "patch these nodes now" means.
+//! - [`pseudo_parameters`]: what a window's tasks may say of their targets.
 //! - [`registration`]: whether a machine may become a node.
 //! - [`rollout`]: how many invocations may be in flight, and when to stop.
 //! - [`schedule`]: when a maintenance window runs, and whether a late run still starts.
@@ -34,6 +35,7 @@ pub mod invocation;
 pub mod json_path;
 pub mod limits;
 pub mod patch_now;
+pub mod pseudo_parameters;
 pub mod registration;
 pub mod rollout;
 pub mod schedule;

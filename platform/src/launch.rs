@@ -412,6 +412,20 @@ async fn resolve_request(tx: &mut Tx, request: &CommandRequested) -> Result<Vec<
     }
 }
 
+/// Ids of the nodes that any of the sets matches, in an order that differs for each `salt`.
+///
+/// # Errors
+/// [`LaunchError`]; the caller drops the transaction.
+pub async fn nodes_of(
+    tx: &mut Tx,
+    sets: &[Vec<Target>],
+    salt: CommandId,
+    now: Timestamp,
+) -> Result<Vec<NodeId>, LaunchError> {
+    let nodes = resolve_sets(tx, sets).await?;
+    Ok(in_stable_order(nodes, salt, now).into_iter().map(|node| node.node_id).collect())
+}
+
 /// The nodes that any of the sets matches.
 async fn resolve_sets(tx: &mut Tx, sets: &[Vec<Target>]) -> Result<Vec<Candidate>, LaunchError> {
     let specs = sets.iter().map(|set| TargetSpec::parse(set)).collect::<Result<Vec<_>, _>>()?;

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod bus;
 pub mod calendars;
 pub mod cut_off;
+pub mod fan_outs;
 pub mod launch;
 pub mod operations;
 pub mod outbox;

@@ -3,6 +3,10 @@
 import json
 import time
 
+from window_runs import _ended as _window_ended
+from window_runs import _soon
+from windows import _target
+
 
 def _machine(world, **states):
     definition = {"StartAt": next(iter(states)), "States": states}
@@ -110,3 +114,41 @@ def definitions_are_validated_described_changed_and_deleted(world):
     assert json.loads(began["definition"])["StartAt"] == "B", began
     world.states.delete_state_machine(stateMachineArn=machine)
     world.refused("StateMachineDoesNotExist", world.states.start_execution, stateMachineArn=machine)
+
+
+def a_window_starts_an_execution_for_each_target_and_one_for_a_task_without(world):
+    machine = _machine(world, P={"Type": "Pass", "End": True})
+    window = _soon(world)
+    target = _target(world, window)
+    register = world.ssm.register_task_with_maintenance_window
+    told = {"Input": '{"node": "{{TARGET_ID}}", "run": "{{WINDOW_EXECUTION_ID}}"}'}
+    each = register(WindowId=window, TaskType="STEP_FUNCTIONS", TaskArn=machine, MaxConcurrency="3", MaxErrors="0",
+                    Targets=[{"Key": "WindowTargetIds", "Values": [target]}],
+                    TaskInvocationParameters={"StepFunctions": told})["WindowTaskId"]
+    once = register(WindowId=window, TaskType="STEP_FUNCTIONS", TaskArn=machine, Priority=5,
+                    TaskInvocationParameters={"StepFunctions": {"Input": '{"once": "{{TARGET_ID}}"}'}})["WindowTaskId"]
+    found = world.ssm.get_maintenance_window_task(WindowId=window, WindowTaskId=each)
+    assert found["TaskInvocationParameters"]["StepFunctions"] == told, found
+    found = world.ssm.get_maintenance_window_task(WindowId=window, WindowTaskId=once)
+    assert (found["MaxConcurrency"], found["MaxErrors"]) == ("1", "1"), found
+    world.refused("ValidationException", register, WindowId=window, TaskType="STEP_FUNCTIONS", TaskArn=machine,
+                  MaxConcurrency="3", MaxErrors="0")
+
+    execution = _window_ended(world, window)
+    assert execution["Status"] == "SUCCESS", execution
+    id = execution["WindowExecutionId"]
+    tasks = world.ssm.describe_maintenance_window_execution_tasks(WindowExecutionId=id)["WindowExecutionTaskIdentities"]
+    assert [task["Status"] for task in tasks] == ["SUCCESS", "SUCCESS"], tasks
+    inputs = []
+    for task in tasks:
+        named = {"WindowExecutionId": id, "TaskId": task["TaskExecutionId"]}
+        listed = world.ssm.describe_maintenance_window_execution_task_invocations(**named, MaxResults=100)
+        for invocation in listed["WindowExecutionTaskInvocationIdentities"]:
+            assert invocation["Status"] == "SUCCESS" and invocation["TaskType"] == "STEP_FUNCTIONS", invocation
+            ran = world.states.describe_execution(executionArn=invocation["ExecutionId"])
+            inputs.append(json.loads(ran["input"]))
+            same = world.ssm.get_maintenance_window_execution_task_invocation(**named, InvocationId=invocation["InvocationId"])
+            assert same["ExecutionId"] == invocation["ExecutionId"], same
+    assert {"once": ""} in inputs, inputs
+    nodes = sorted(one["node"] for one in inputs if "node" in one)
+    assert nodes == world.group("canary") and all(one["run"] == id for one in inputs if "node" in one), inputs

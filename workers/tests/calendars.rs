@@ -74,6 +74,7 @@ impl Site {
                     parameters: BTreeMap::from([("commands".to_owned(), vec!["true".to_owned()])]),
                     ..RunCommandParameters::default()
                 },
+                step_functions: None,
                 rollout_plan: None,
                 service_role_arn: None,
                 name: None,

@@ -7,15 +7,18 @@ use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::calls::{Call, CallOutcome};
+use patchwave_engine::limits::Limit;
 use patchwave_platform::bus::{Delivery, Sender};
+use patchwave_platform::fan_outs::{NewFanOut, Template, fan_out_id, start_fan_out};
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::calls::StoredCall;
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::state_machines::StateMachine;
-use patchwave_platform::store::workflows::Workflow;
+use patchwave_platform::store::workflows::{Kind, Workflow, WorkflowQuery};
 use patchwave_platform::store::{Durability, Store};
 use patchwave_platform::workflows::{Happening, end_call, failed, start_state_machine, tell};
-use patchwave_schemas::{Message as _, WorkflowId};
+use patchwave_schemas::event::ErrorMode;
+use patchwave_schemas::{Message as _, TaskExecutionId, WindowExecutionId, WorkflowId};
 use patchwave_workers::caller::Caller;
 use patchwave_workers::dispatcher::Dispatcher;
 use patchwave_workers::effects::Effects;
@@ -75,7 +78,8 @@ impl World {
     async fn define(&self, name: &str, definition: &Value) {
         let machine = StateMachine {
             name: name.to_owned(),
-            definition_id: name.to_owned(),
+            // A hash in earnest: a definition never changes under its id.
+            definition_id: definition.to_string(),
             revision: 1,
             machine_type: "STANDARD".to_owned(),
             role_arn: String::new(),
@@ -374,4 +378,124 @@ async fn a_message_for_another_queue_or_of_no_execution_is_refused_with_its_reas
     let applied = Workflows::apply(&world.store, &world.master_key, &[input], world.now).await.unwrap();
     assert!(applied.refused[0].1.contains("is not stored"), "{:?}", applied.refused);
     assert!(Caller::decode(&delivery).is_err());
+}
+
+/// A task over so many targets that starts an execution for each.
+async fn fan_out(world: &mut World, machine: &str, targets: usize, concurrency: &str, errors: &str) -> WorkflowId {
+    let task_execution_id = TaskExecutionId::derived(&format!("{machine}/{targets}"));
+    let new = NewFanOut {
+        window_execution_id: WindowExecutionId::derived("window"),
+        task_execution_id,
+        targets: Some((0..targets).map(|number| format!("mi-{number}")).collect()),
+        template: Template::StateMachine {
+            state_machine: machine.to_owned(),
+            input: Some(r#"{"node": "{{TARGET_ID}}", "window": "{{ WINDOW_ID }}"}"#.to_owned()),
+            name: None,
+        },
+        names: BTreeMap::from([("WINDOW_ID".to_owned(), "mw-1".to_owned())]),
+        concurrency: Limit::concurrency(concurrency).unwrap(),
+        errors: Limit::errors(errors).unwrap(),
+        error_mode: ErrorMode::Ssm,
+    };
+    let mut tx = world.store.begin().await.unwrap();
+    let message = start_fan_out(&mut tx, new, world.now).await.unwrap();
+    tx.commit().await.unwrap();
+    world.wire.extend(message);
+    fan_out_id(task_execution_id)
+}
+
+async fn executions(world: &World) -> Vec<Workflow> {
+    let query = WorkflowQuery { limit: 100, ..WorkflowQuery::default() };
+    world.store.workflows(Kind::StateMachine, &query).await.unwrap()
+}
+
+fn slow() -> Value {
+    json!({ "StartAt": "W", "States": { "W": { "Type": "Wait", "Seconds": 30, "End": true } } })
+}
+
+#[tokio::test]
+async fn a_task_runs_one_execution_for_each_target_and_no_more_at_a_time_than_it_may() {
+    let mut world = World::new(11, false).await;
+    world.define("slow", &slow()).await;
+    let id = fan_out(&mut world, "slow", 7, "3", "0").await;
+    let mut most = 0;
+    while world.stored(id).await.ended_at.is_none() {
+        match world.wire.pop_front() {
+            Some(message) => world.deliver(message).await,
+            None => world.let_time_pass().await,
+        }
+        let running = executions(&world).await.iter().filter(|one| one.ended_at.is_none()).count();
+        most = most.max(running);
+    }
+    assert_eq!((world.stored(id).await.status.as_str(), most), ("Success", 3));
+    let mut inputs: Vec<_> = executions(&world).await.into_iter().map(|one| one.input).collect();
+    inputs.sort();
+    assert_eq!(inputs.len(), 7);
+    assert_eq!(serde_json::from_str::<Value>(&inputs[0]).unwrap(), json!({ "node": "mi-0", "window": "mw-1" }));
+}
+
+#[tokio::test]
+async fn a_task_stops_when_more_executions_failed_than_it_allows() {
+    let mut world = World::new(12, false).await;
+    world.define("broken", &json!({ "StartAt": "F", "States": { "F": { "Type": "Fail", "Error": "E" } } })).await;
+    let id = fan_out(&mut world, "broken", 9, "1", "1").await;
+    let ended = world.run(id).await;
+    assert_eq!((ended.status.as_str(), executions(&world).await.len()), ("Failed", 2));
+}
+
+#[tokio::test]
+async fn the_cutoff_starts_nothing_more_and_lets_what_runs_end() {
+    let mut world = World::new(13, false).await;
+    world.define("slow", &slow()).await;
+    let id = fan_out(&mut world, "slow", 9, "2", "0").await;
+    while let Some(message) = world.wire.pop_front() {
+        world.deliver(message).await;
+    }
+    let stop = Happening::Stop { how: "Cutoff".to_owned(), cause: String::new() };
+    let mut tx = world.store.begin().await.unwrap();
+    let told = tell(&mut tx, id, "cutoff", &stop, world.now).await.unwrap();
+    tx.commit().await.unwrap();
+    world.wire.push_back(told);
+    let ended = world.run(id).await;
+    assert_eq!((ended.status.as_str(), ended.cause.as_deref()), ("TimedOut", Some("CutoffReached")));
+    let all = executions(&world).await;
+    assert!(all.len() == 2 && all.iter().all(|one| one.status == "SUCCEEDED"), "{all:?}");
+}
+
+#[tokio::test]
+async fn crashes_start_no_execution_of_a_task_twice_and_lose_none() {
+    for seed in 100..130 {
+        let mut world = World::new(seed, true).await;
+        world.define("slow", &slow()).await;
+        let id = fan_out(&mut world, "slow", 5, "2", "0").await;
+        let ended = world.run(id).await;
+        assert_eq!(ended.status, "Success", "seed {seed}: {ended:?}");
+        assert_eq!(executions(&world).await.len(), 5, "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn an_input_that_is_no_json_fails_its_invocations_and_a_task_without_targets_runs_once() {
+    let mut world = World::new(14, false).await;
+    world.define("slow", &slow()).await;
+    for (input, status, count) in [(Some("{".to_owned()), "Failed", 0), (None, "Success", 1)] {
+        let task_execution_id = TaskExecutionId::derived(status);
+        let new = NewFanOut {
+            window_execution_id: WindowExecutionId::derived("window"),
+            task_execution_id,
+            targets: None,
+            template: Template::StateMachine { state_machine: "slow".to_owned(), input, name: None },
+            names: BTreeMap::new(),
+            concurrency: Limit::concurrency("50").unwrap(),
+            errors: Limit::errors("0").unwrap(),
+            error_mode: ErrorMode::Ssm,
+        };
+        let mut tx = world.store.begin().await.unwrap();
+        let message = start_fan_out(&mut tx, new.clone(), world.now).await.unwrap();
+        assert_eq!(start_fan_out(&mut tx, new, world.now).await.unwrap(), None, "it is started once");
+        tx.commit().await.unwrap();
+        world.wire.extend(message);
+        let ended = world.run(fan_out_id(task_execution_id)).await;
+        assert_eq!((ended.status.as_str(), executions(&world).await.len()), (status, count));
+    }
 }

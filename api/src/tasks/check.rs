@@ -4,7 +4,7 @@ use patchwave_engine::limits::Limit;
 use patchwave_platform::store::windows::{Window, WindowTarget, WindowTask};
 use patchwave_schemas::NodeId;
 
-use super::RUN_COMMAND;
+use super::{RUN_COMMAND, STEP_FUNCTIONS};
 use crate::wire::Error;
 
 /// Ids that the targets of one task may name (observed with SSM).
@@ -12,9 +12,9 @@ const TARGET_IDS_MAX: usize = 10;
 
 /// What can be said of a task by itself.
 pub(super) fn alone(task: &WindowTask) -> Result<(), Error> {
-    if task.task_type != RUN_COMMAND {
+    if ![RUN_COMMAND, STEP_FUNCTIONS].contains(&task.task_type.as_str()) {
         return Err(Error::validation(format!(
-            "TaskType is `{}`, which Patchwave does not carry out yet; allowed is {RUN_COMMAND}",
+            "TaskType is `{}`, which Patchwave does not carry out yet; allowed are {RUN_COMMAND} and {STEP_FUNCTIONS}",
             task.task_type
         )));
     }
@@ -25,7 +25,8 @@ pub(super) fn alone(task: &WindowTask) -> Result<(), Error> {
         Limit::errors(text).map_err(|error| Error::validation(error.to_string()))?;
     }
     let ids: usize = task.targets.iter().map(|target| target.values.len()).sum();
-    if !(1..=TARGET_IDS_MAX).contains(&ids) {
+    let least = usize::from(task.task_type == RUN_COMMAND);
+    if !(least..=TARGET_IDS_MAX).contains(&ids) {
         return Err(Error::validation(format!(
             "Targets names {ids} ids; allowed are 1 to 10. The maximum number of window targets is 10"
         )));

@@ -1,9 +1,9 @@
-//! Tasks registered with a maintenance window. Only `RUN_COMMAND` so far.
+//! Tasks registered with a maintenance window: commands and state machines.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, WindowTask};
+use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, StepFunctionsParameters, WindowTask};
 use patchwave_schemas::event::{ErrorMode, Target};
 use patchwave_schemas::{WindowId, WindowTaskId};
 use serde::Deserialize;
@@ -14,8 +14,11 @@ use crate::{Api, windows};
 
 mod check;
 
-/// The task type that is carried out here.
+/// The task types that are carried out here.
 const RUN_COMMAND: &str = "RUN_COMMAND";
+const STEP_FUNCTIONS: &str = "STEP_FUNCTIONS";
+/// What SSM shows as the limits of a task without targets, which has none.
+const NO_LIMIT: &str = "1";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -56,7 +59,7 @@ struct InvocationParameters {
     run_command: Option<RunCommandParameters>,
     automation: Option<Value>,
     lambda: Option<Value>,
-    step_functions: Option<Value>,
+    step_functions: Option<StepFunctionsParameters>,
 }
 
 impl Input {
@@ -67,25 +70,45 @@ impl Input {
     fn window_task_id(&self) -> Result<WindowTaskId, Error> {
         id("windowTaskId", self.window_task_id.as_deref())
     }
+
+    /// `MaxConcurrency` and `MaxErrors`: needed with targets, refused without (SSM).
+    fn limits(&mut self, task_type: &str) -> Result<(Option<String>, Option<String>), Error> {
+        let (concurrency, errors) = (self.max_concurrency.take(), self.max_errors.take());
+        if task_type == RUN_COMMAND || self.targets.as_ref().is_some_and(|targets| !targets.is_empty()) {
+            let targets = required("targets", self.targets.take())?;
+            self.targets = Some(targets);
+            return Ok((Some(required("maxConcurrency", concurrency)?), Some(required("maxErrors", errors)?)));
+        }
+        for (name, given) in [("MaxConcurrency", concurrency), ("MaxErrors", errors)] {
+            if given.is_some_and(|given| given != NO_LIMIT) {
+                let message = format!("Maintenance window tasks without targets don't support {name} values");
+                return Err(Error::validation(message));
+            }
+        }
+        Ok((None, None))
+    }
 }
 
 /// RegisterTaskWithMaintenanceWindow.
 pub(crate) async fn register(api: &Api, request: &Request) -> Result<Value, Error> {
     let mut input: Input = request.read()?;
     let now = Timestamp::now();
-    let run_command = run_command(&mut input)?.unwrap_or_default();
+    let task_type = required("taskType", input.task_type.take())?;
+    let parameters = parameters(&mut input, &task_type)?.unwrap_or_default();
+    let limits = input.limits(&task_type)?;
     let task = WindowTask {
         window_task_id: WindowTaskId::random(),
         window_id: input.window_id()?,
-        task_type: required("taskType", input.task_type)?,
+        task_type,
         task_arn: required("taskArn", input.task_arn)?,
-        targets: required("targets", input.targets)?,
+        targets: input.targets.unwrap_or_default(),
         priority: input.priority.unwrap_or(0),
-        max_concurrency: Some(required("maxConcurrency", input.max_concurrency)?),
-        max_errors: Some(required("maxErrors", input.max_errors)?),
+        max_concurrency: limits.0,
+        max_errors: limits.1,
         error_mode: input.error_mode.unwrap_or_default(),
         cutoff_behavior: input.cutoff_behavior.unwrap_or_default(),
-        run_command,
+        run_command: parameters.0,
+        step_functions: parameters.1,
         rollout_plan: input.rollout_plan,
         service_role_arn: input.service_role_arn,
         name: input.name,
@@ -109,22 +132,22 @@ pub(crate) async fn register(api: &Api, request: &Request) -> Result<Value, Erro
 pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error> {
     let mut input: Input = request.read()?;
     let (window_id, task_id) = (input.window_id()?, input.window_task_id()?);
-    let run_command = run_command(&mut input)?;
     let mut tx = api.store.begin().await?;
     let window = tx.lock_window(&window_id).await?.ok_or_else(|| windows::missing(&window_id))?;
     let (targets, tasks) = tx.window_registrations(&window_id).await?;
     let mut task =
         tasks.into_iter().find(|task| task.window_task_id == task_id).ok_or_else(|| missing(task_id, &window_id))?;
     let names_targets = input.targets.is_some();
+    let parameters = parameters(&mut input, &task.task_type)?;
     if input.replace {
-        task.targets = required("targets", input.targets)?;
+        let limits = input.limits(&task.task_type)?;
+        task.targets = input.targets.unwrap_or_default();
         task.task_arn = required("taskArn", input.task_arn)?;
-        task.max_concurrency = Some(required("maxConcurrency", input.max_concurrency)?);
-        task.max_errors = Some(required("maxErrors", input.max_errors)?);
+        (task.max_concurrency, task.max_errors) = limits;
         task.priority = input.priority.unwrap_or(0);
         task.error_mode = input.error_mode.unwrap_or_default();
         task.cutoff_behavior = input.cutoff_behavior.unwrap_or_default();
-        task.run_command = run_command.unwrap_or_default();
+        (task.run_command, task.step_functions) = parameters.unwrap_or_default();
         task.rollout_plan = input.rollout_plan;
         task.service_role_arn = input.service_role_arn;
         task.name = input.name;
@@ -137,7 +160,9 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
         task.priority = input.priority.unwrap_or(task.priority);
         task.error_mode = input.error_mode.unwrap_or(task.error_mode);
         task.cutoff_behavior = input.cutoff_behavior.unwrap_or(task.cutoff_behavior);
-        task.run_command = run_command.unwrap_or(task.run_command);
+        if let Some(parameters) = parameters {
+            (task.run_command, task.step_functions) = parameters;
+        }
         task.rollout_plan = input.rollout_plan.or(task.rollout_plan);
         task.service_role_arn = input.service_role_arn.or(task.service_role_arn);
         task.name = input.name.or(task.name);
@@ -207,27 +232,33 @@ fn passes(task: &WindowTask, filter: &Filter) -> bool {
     }
 }
 
-/// Takes the parameters of the command out of the request.
-fn run_command(input: &mut Input) -> Result<Option<RunCommandParameters>, Error> {
+/// What `TaskInvocationParameters` say to a command and to a state machine.
+type Parameters = (RunCommandParameters, Option<StepFunctionsParameters>);
+
+/// Takes the parameters of what the task runs out of the request.
+fn parameters(input: &mut Input, task_type: &str) -> Result<Option<Parameters>, Error> {
     let Some(parameters) = input.task_invocation_parameters.take() else {
         let deprecated = input.task_parameters.take().filter(|parameters| !parameters.is_empty());
-        return Ok(deprecated.map(|parameters| RunCommandParameters {
-            parameters: parameters.into_iter().map(|(name, value)| (name, value.values)).collect(),
-            ..RunCommandParameters::default()
+        return Ok(deprecated.map(|parameters| {
+            let parameters = parameters.into_iter().map(|(name, value)| (name, value.values)).collect();
+            (RunCommandParameters { parameters, ..RunCommandParameters::default() }, None)
         }));
     };
-    for (name, other) in [
-        ("Automation", parameters.automation),
-        ("Lambda", parameters.lambda),
-        ("StepFunctions", parameters.step_functions),
+    let is_machine = task_type == STEP_FUNCTIONS;
+    let own = if is_machine { "StepFunctions" } else { "RunCommand" };
+    for (name, is_there) in [
+        ("Automation", parameters.automation.is_some_and(|other| !other.is_null())),
+        ("Lambda", parameters.lambda.is_some_and(|other| !other.is_null())),
+        ("StepFunctions", !is_machine && parameters.step_functions.is_some()),
+        ("RunCommand", is_machine && parameters.run_command.is_some()),
     ] {
-        if other.is_some_and(|other| !other.is_null()) {
+        if is_there {
             return Err(Error::validation(format!(
-                "TaskInvocationParameters has the member `{name}`; allowed for {RUN_COMMAND} is `RunCommand`"
+                "TaskInvocationParameters has the member `{name}`; allowed for {task_type} is `{own}`"
             )));
         }
     }
-    Ok(Some(parameters.run_command.unwrap_or_default()))
+    Ok(Some((parameters.run_command.unwrap_or_default(), parameters.step_functions)))
 }
 
 fn missing(task_id: WindowTaskId, window_id: &WindowId) -> Error {
@@ -242,8 +273,8 @@ fn view(task: &WindowTask) -> Value {
         "TaskArn": task.task_arn,
         "ServiceRoleArn": task.service_role_arn,
         "Priority": task.priority,
-        "MaxConcurrency": task.max_concurrency,
-        "MaxErrors": task.max_errors,
+        "MaxConcurrency": task.max_concurrency.as_deref().unwrap_or(NO_LIMIT),
+        "MaxErrors": task.max_errors.as_deref().unwrap_or(NO_LIMIT),
         "ErrorMode": task.error_mode,
         "RolloutPlan": task.rollout_plan,
         "CutoffBehavior": task.cutoff_behavior,
@@ -256,6 +287,9 @@ fn view(task: &WindowTask) -> Value {
 fn full_view(task: &WindowTask) -> Value {
     let mut view = view(task);
     view["TaskType"] = json!(task.task_type);
-    view["TaskInvocationParameters"] = json!({ "RunCommand": task.run_command });
+    view["TaskInvocationParameters"] = match task.task_type.as_str() {
+        STEP_FUNCTIONS => json!({ "StepFunctions": task.step_functions.clone().unwrap_or_default() }),
+        _ => json!({ "RunCommand": task.run_command }),
+    };
     present(view)
 }

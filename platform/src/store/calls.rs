@@ -307,6 +307,22 @@ impl Tx {
 }
 
 impl Store {
+    /// Every call of an owner, in order of their tokens.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Corrupt`].
+    pub async fn calls_of_owner(&self, kind: OwnerKind, owner_id: &str) -> Result<Vec<StoredCall>, Error> {
+        sqlx::query(sql(format!("SELECT {COLUMNS} FROM calls WHERE owner_kind = $1 AND owner_id = $2 ORDER BY token")))
+            .bind(kind.name())
+            .bind(owner_id)
+            .fetch_all(self.reader())
+            .await
+            .map_err(Error::doing("read the calls of an owner"))?
+            .iter()
+            .map(call_of)
+            .collect()
+    }
+
     /// Whether a call has waited too long for somebody to make it.
     ///
     /// # Errors

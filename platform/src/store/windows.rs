@@ -127,6 +127,18 @@ pub struct RunCommandParameters {
     pub timeout_seconds: Option<u32>,
 }
 
+/// The Step Functions part of SSM's `TaskInvocationParameters`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StepFunctionsParameters {
+    /// JSON with pseudo parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// Name of the execution, with pseudo parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
 /// A task registered with a window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -135,7 +147,7 @@ pub struct WindowTask {
     pub window_task_id: WindowTaskId,
     /// Its window.
     pub window_id: WindowId,
-    /// `RUN_COMMAND`; the other types of SSM are refused at registration.
+    /// `RUN_COMMAND` or `STEP_FUNCTIONS`; the other types of SSM are refused at registration.
     pub task_type: String,
     /// The document.
     pub task_arn: String,
@@ -159,6 +171,9 @@ pub struct WindowTask {
     /// Parameters of the command.
     #[serde(default)]
     pub run_command: RunCommandParameters,
+    /// What an execution of the state machine is given, where the type is `STEP_FUNCTIONS`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_functions: Option<StepFunctionsParameters>,
     /// Name of the rollout plan that cuts its command into waves (Patchwave's own).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout_plan: Option<String>,

@@ -76,6 +76,7 @@ pub(crate) fn task(id: &WindowId, cause: &str) -> WindowTask {
             parameters: BTreeMap::from([("commands".to_owned(), vec!["echo 'a'".to_owned()])]),
             ..Default::default()
         },
+        step_functions: None,
         rollout_plan: None,
         service_role_arn: None,
         name: Some(cause.to_owned()),

@@ -4,24 +4,31 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use patchwave_engine::calendar::Gate as Calendars;
+use patchwave_engine::limits::{DEFAULT_CONCURRENCY, DEFAULT_ERRORS, Limit};
 use patchwave_engine::rollout::plan::PLAN_TAG;
 use patchwave_engine::rollout::{Phase, Status};
 use patchwave_engine::window_execution::{Effect, Ending, Event, Gate, Phase as Stage};
 use patchwave_platform::calendars;
-use patchwave_platform::launch::{Launch, LaunchError, WindowLink, launch};
+use patchwave_platform::fan_outs::{NewFanOut, Template, fan_out_id, start_fan_out};
+use patchwave_platform::launch::{Launch, LaunchError, WindowLink, launch, nodes_of};
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::store::Tx;
 use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::tags::Taggable;
 use patchwave_platform::store::windows::{CalendarPolicy, CutoffBehavior, WindowTask};
+use patchwave_platform::workflows::{Happening, tell};
 use patchwave_schemas::CommandId;
 use patchwave_schemas::event::{CancelCause, CommandRequested, RolloutCancelRequested, Target, Timer};
 use patchwave_schemas::ids::derived_uuid;
 
 use crate::audit::{self, Actor};
 use crate::effects::Effects;
+use crate::workflows::fan_out::CUTOFF;
 use crate::{HandlerError, news};
+
+/// The task type of state machines.
+const STEP_FUNCTIONS: &str = "STEP_FUNCTIONS";
 
 /// Applies an event and all that follows from it, and stores the firing. The caller holds its row.
 pub(super) async fn advance(
@@ -61,7 +68,7 @@ pub(super) async fn advance(
                         Err(ending) => events.push_back(Event::TaskEnded { task: index, ending }),
                     }
                 }
-                Effect::StopTask(index) => outbox.extend(stop_task(&tasks[index], now)),
+                Effect::StopTask(index) => outbox.extend(stop_task(tx, &tasks[index], now).await?),
                 Effect::TaskSkipped { task, ending, details } => {
                     end_task(tx, &mut tasks[task], ending, details, now).await?;
                 }
@@ -131,14 +138,81 @@ pub(super) async fn take_ends(
 ) -> Result<Effects, HandlerError> {
     let mut effects = Effects::default();
     for index in 0..tasks.len() {
-        let Some(command) = tasks[index].command_id.filter(|_| tasks[index].ended_at.is_none()) else { continue };
-        let Some(Phase::Finished(status)) = tx.rollout_phase(command).await? else { continue };
+        if tasks[index].ended_at.is_some() || tasks[index].started_at.is_none() {
+            continue;
+        }
+        let phase = match tasks[index].command_id {
+            Some(command) => tx.rollout_phase(command).await?,
+            None => tx.fan_out_phase(tasks[index].task_execution_id).await?,
+        };
+        let Some(Phase::Finished(status)) = phase else { continue };
         let ending = Ending::from(status);
         end_task(tx, &mut tasks[index], ending, &task_details(status), now).await?;
         let event = Event::TaskEnded { task: index, ending };
         effects.merge(advance(tx, master_key, execution, tasks, event, now).await?);
     }
     Ok(effects)
+}
+
+/// Starts a task that makes one call for each target, or one in all. `Err` says how a task ends that
+/// cannot start.
+async fn start_fan_out_task(
+    tx: &mut Tx,
+    execution: &Execution,
+    task: &mut TaskExecution,
+    now: Timestamp,
+) -> Result<Result<Vec<OutboxMessage>, Ending>, HandlerError> {
+    let definition = &task.task;
+    let sets = target_sets(execution, definition);
+    let limits = (
+        definition.max_concurrency.as_deref().map(Limit::concurrency).transpose(),
+        definition.max_errors.as_deref().map(Limit::errors).transpose(),
+    );
+    let targets = if definition.targets.is_empty() {
+        Ok(None)
+    } else {
+        let salt = CommandId::derived(&task.task_execution_id.to_string());
+        nodes_of(tx, &sets, salt, now).await.map(|nodes| Some(nodes.iter().map(ToString::to_string).collect()))
+    };
+    let refused = match (targets, limits) {
+        (Ok(targets), (Ok(concurrency), Ok(errors))) => {
+            let parameters = definition.step_functions.clone().unwrap_or_default();
+            let registered = definition.targets.iter().find(|target| target.key == "WindowTargetIds");
+            let names = [
+                ("WINDOW_ID", execution.window_id.to_string()),
+                ("WINDOW_TASK_ID", definition.window_task_id.to_string()),
+                ("WINDOW_TARGET_ID", registered.and_then(|target| target.values.first()).cloned().unwrap_or_default()),
+                ("WINDOW_EXECUTION_ID", execution.window_execution_id.to_string()),
+                ("TASK_EXECUTION_ID", task.task_execution_id.to_string()),
+                ("TARGET_TYPE", "INSTANCE".to_owned()),
+            ];
+            let new = NewFanOut {
+                window_execution_id: execution.window_execution_id,
+                task_execution_id: task.task_execution_id,
+                targets,
+                template: Template::StateMachine {
+                    state_machine: definition.task_arn.clone(),
+                    input: parameters.input,
+                    name: parameters.name,
+                },
+                names: names.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+                concurrency: concurrency.unwrap_or(DEFAULT_CONCURRENCY),
+                errors: errors.unwrap_or(DEFAULT_ERRORS),
+                error_mode: definition.error_mode,
+            };
+            let message = start_fan_out(tx, new, now).await?;
+            task.status = "IN_PROGRESS".to_owned();
+            task.started_at = Some(now);
+            tx.put_task_execution(task).await?;
+            return Ok(Ok(message.into_iter().collect()));
+        }
+        (Err(LaunchError::Store(error)), _) => return Err(error.into()),
+        (Err(refused), _) => refused.to_string(),
+        (_, (Err(refused), _) | (_, Err(refused))) => refused.to_string(),
+    };
+    task.started_at = Some(now);
+    end_task(tx, task, Ending::Failed, &refused, now).await?;
+    Ok(Err(Ending::Failed))
 }
 
 /// Launches a task's command. `Err` says how a task ends that cannot start.
@@ -149,6 +223,9 @@ async fn start_task(
     task: &mut TaskExecution,
     now: Timestamp,
 ) -> Result<Result<Vec<OutboxMessage>, Ending>, HandlerError> {
+    if task.task.task_type == STEP_FUNCTIONS {
+        return start_fan_out_task(tx, execution, task, now).await;
+    }
     let command_id = CommandId::derived(&task.task_execution_id.to_string());
     let link = WindowLink {
         window_execution_id: execution.window_execution_id,
@@ -213,17 +290,19 @@ const OVERRUN_TOLD_WITHIN: SignedDuration = SignedDuration::from_secs(59);
 /// Characters of a `StatusDetails` (SSM).
 const STATUS_DETAILS_CHARS_MAX: usize = 250;
 
-/// The cutoff came: the dispatcher stops the task's rollout.
-fn stop_task(task: &TaskExecution, now: Timestamp) -> Option<OutboxMessage> {
-    let command_id = task.command_id?;
-    let id = derived_uuid("cutoff of command:", &command_id.to_string());
-    let request = RolloutCancelRequested {
-        command_id,
-        node_ids: Vec::new(),
-        cause: CancelCause::Cutoff,
-        reason: "the window's cutoff has come".to_owned(),
+/// The cutoff came: the dispatcher stops the task's rollout, or its fan-out starts nothing more.
+async fn stop_task(tx: &mut Tx, task: &TaskExecution, now: Timestamp) -> Result<Option<OutboxMessage>, HandlerError> {
+    let reason = "the window's cutoff has come".to_owned();
+    let Some(command_id) = task.command_id else {
+        if task.task.task_type != STEP_FUNCTIONS {
+            return Ok(None);
+        }
+        let stop = Happening::Stop { how: CUTOFF.to_owned(), cause: reason };
+        return Ok(Some(tell(tx, fan_out_id(task.task_execution_id), "cutoff", &stop, now).await?));
     };
-    Some(OutboxMessage::event(id, "/patchwave/resolver", now, request))
+    let id = derived_uuid("cutoff of command:", &command_id.to_string());
+    let request = RolloutCancelRequested { command_id, node_ids: Vec::new(), cause: CancelCause::Cutoff, reason };
+    Ok(Some(OutboxMessage::event(id, "/patchwave/resolver", now, request)))
 }
 
 /// What a task's `StatusDetails` says about how its rollout ended.

@@ -6,6 +6,7 @@
 //! what was to be said is in the outbox.
 
 mod calls;
+pub(crate) mod fan_out;
 mod machines;
 mod states;
 
@@ -101,6 +102,9 @@ async fn one(store: &Store, master_key: &MasterKey, input: &Input, now: Timestam
         match workflow.kind {
             Kind::StateMachine => {
                 outbox = states::advance(&mut tx, master_key, &mut workflow, happenings, now).await?;
+            }
+            Kind::FanOut => {
+                outbox = fan_out::advance(&mut tx, master_key, &mut workflow, happenings, now).await?;
             }
             Kind::Automation => {
                 return Ok(Err(format!("workflow execution {id} is an automation, which nobody carries on yet")));

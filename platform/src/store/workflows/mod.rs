@@ -27,6 +27,8 @@ pub enum Kind {
     Automation,
     /// A machine of the Amazon States Language.
     StateMachine,
+    /// A window's task that makes one call for each target.
+    FanOut,
 }
 
 impl Kind {
@@ -36,11 +38,12 @@ impl Kind {
         match self {
             Self::Automation => "automation",
             Self::StateMachine => "state-machine",
+            Self::FanOut => "fan-out",
         }
     }
 
     fn of(text: &str) -> Option<Self> {
-        [Self::Automation, Self::StateMachine].into_iter().find(|kind| kind.name() == text)
+        [Self::Automation, Self::StateMachine, Self::FanOut].into_iter().find(|kind| kind.name() == text)
     }
 }
 

@@ -90,6 +90,7 @@ impl World {
                     timeout_seconds: request.timeout_seconds,
                     ..RunCommandParameters::default()
                 },
+                step_functions: None,
                 rollout_plan: None,
                 service_role_arn: None,
                 name: None,
