@@ -42,6 +42,7 @@ mod dead_letters;
 mod documents;
 mod executions;
 mod explain;
+mod functions;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::wire::{Error, Request};
 use crate::{
     Api, access_keys, activations, approvals, audit_log, baseline_preview, baselines, calendars, commands, compliance,
-    compliance_report, cves, dead_letters, documents, executions, explain, group_compliance, inventory, invocations,
-    model, node_properties, nodes, notifications, patch_groups, patch_now, patch_states, patches, resource_groups,
-    rollout_plans, settings, signing_keys, start, state_executions, state_machines, tags, targets, task_tokens, tasks,
-    windows, without_effect,
+    compliance_report, cves, dead_letters, documents, executions, explain, functions, group_compliance, inventory,
+    invocations, model, node_properties, nodes, notifications, patch_groups, patch_now, patch_states, patches,
+    resource_groups, rollout_plans, settings, signing_keys, start, state_executions, state_machines, tags, targets,
+    task_tokens, tasks, windows, without_effect,
 };
 
 /// Makes, for each service, the list of its operations and the function that picks the handler.
@@ -206,6 +206,10 @@ register! {
         "ListComplianceHistory": FleetRead => group_compliance::history,
         "ListCveNodes": FleetRead => cves::nodes,
         "ListNodeCves": FleetRead => cves::of_node,
+
+        "PutFunction": Admin => functions::put,
+        "DeleteFunction": Admin => functions::delete,
+        "ListFunctions": Read => functions::list,
 
         "SignalApproval": Change => approvals::signal,
         "CreateRolloutPlan": Change => rollout_plans::create,

@@ -199,6 +199,7 @@ pub(crate) async fn register(store: &Store, limits: &Limits<'_>) -> anyhow::Resu
         cutoff_behavior: CutoffBehavior::ContinueTask,
         run_command: RunCommandParameters { parameters, ..RunCommandParameters::default() },
         step_functions: None,
+        lambda: None,
         rollout_plan: None,
         service_role_arn: None,
         name: None,

@@ -5,8 +5,8 @@ use clap_complete::Shell;
 
 use crate::commands::{
     access_key, activation, audit, baseline, calendar, command, compliance, cve, dead_letters, document, execution,
-    explain, group, health, inventory, listen, node, notification, patch_group, patch_now, reboot_limit, rollout_plan,
-    schedule, server, signing_key, state_machine, watch, window,
+    explain, function, group, health, inventory, listen, node, notification, patch_group, patch_now, reboot_limit,
+    rollout_plan, schedule, server, signing_key, state_machine, watch, window,
 };
 use crate::demo::DemoOptions;
 use crate::failure::EXIT_CODES_HELP;
@@ -165,6 +165,9 @@ pub enum Command {
     /// Documents that commands and tasks can run
     #[command(subcommand)]
     Document(document::DocumentCommand),
+    /// Functions that state machines and windows' tasks may call
+    #[command(subcommand)]
+    Function(function::FunctionCommand),
     /// State machines of the Amazon States Language: check and run a definition here
     #[command(subcommand)]
     StateMachine(state_machine::StateMachineCommand),

@@ -17,6 +17,8 @@ use patchwave_platform::artifacts::Artifacts;
 use patchwave_platform::bus::Bus;
 use patchwave_platform::bus::amqp::{AmqpBus, Management};
 use patchwave_platform::bus::embedded::EmbeddedBus;
+use patchwave_platform::functions::Functions;
+use patchwave_platform::operations::CallMaker;
 use patchwave_platform::secrets::MasterKey;
 use patchwave_platform::signing::Signer;
 use patchwave_platform::store::Store;
@@ -129,9 +131,15 @@ impl Platform {
         }
     }
 
-    /// Whoever makes the calls of executions: operations of our own, by way of the API's handlers.
+    /// Whoever makes the calls of executions: operations of our own, by way of the API's handlers, and
+    /// functions and endpoints.
     fn calls(&self) -> patchwave_workers::caller::Calls {
-        patchwave_workers::caller::Calls::new(vec![Arc::new(self.for_api())])
+        let mut makers: Vec<Arc<dyn CallMaker>> = vec![Arc::new(self.for_api())];
+        match Functions::new(self.store.clone()) {
+            Ok(functions) => makers.push(Arc::new(functions)),
+            Err(error) => warn!(error = %error_chain(&error), "no function and no endpoint can be called"),
+        }
+        patchwave_workers::caller::Calls::new(makers)
     }
 
     fn for_scheduler(&self) -> patchwave_scheduler::Context {

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use patchwave_engine::calls::Call;
+use patchwave_engine::calls::{Call, FunctionCall, InvocationType};
 use patchwave_engine::limits::Limit;
 use patchwave_engine::pseudo_parameters::fill;
 use patchwave_engine::rollout::{Phase, Rollout};
@@ -14,7 +16,7 @@ use patchwave_schemas::event::ErrorMode;
 use patchwave_schemas::ids::derived_uuid;
 use patchwave_schemas::{TaskExecutionId, WindowExecutionId, WorkflowId};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::store::outbox::OutboxMessage;
 use crate::store::workflows::Kind;
@@ -34,6 +36,28 @@ pub enum Template {
         /// Name of the execution, with pseudo parameters.
         name: Option<String>,
     },
+    /// A function.
+    Function {
+        /// Its name or ARN.
+        function: String,
+        /// Version or alias.
+        qualifier: Option<String>,
+        /// Base64 of a JSON object.
+        client_context: Option<String>,
+        /// Base64 of JSON with pseudo parameters; an empty object where absent.
+        payload: Option<String>,
+    },
+}
+
+impl Template {
+    /// What is called, by name or ARN.
+    #[must_use]
+    pub fn called(&self) -> &str {
+        match self {
+            Self::StateMachine { state_machine, .. } => state_machine,
+            Self::Function { function, .. } => function,
+        }
+    }
 }
 
 /// The state of such a task.
@@ -99,11 +123,10 @@ pub async fn start_fan_out(tx: &mut Tx, new: NewFanOut, now: Timestamp) -> Resul
         template: new.template,
         names: new.names,
     };
-    let Template::StateMachine { state_machine, .. } = &state.template;
     let execution = NewExecution {
         workflow_id: fan_out_id(new.task_execution_id),
         kind: Kind::FanOut,
-        definition_name: state_machine.clone(),
+        definition_name: state.template.called().to_owned(),
         definition_version: String::new(),
         definition_id: "fan-out".to_owned(),
         definition: String::new(),
@@ -135,23 +158,44 @@ impl FanOut {
         values.insert("INVOCATION_ID", self.invocation_id(ordinal));
         values.insert("TARGET_ID", target.clone());
         values.insert("RESOURCE_ID", target);
-        let Template::StateMachine { state_machine, input, name } = &self.template;
-        let input = match input {
-            None => json!({}),
-            Some(text) => serde_json::from_str(&fill(text, &values)).map_err(|error| {
-                format!("StepFunctions.Input is not JSON once its parameters are filled in: {error}")
-            })?,
-        };
-        let name = name.as_ref().map(|text| {
-            let filled = fill(text, &values);
-            // One name for several executions would start one.
-            if self.targets.len() > 1 && filled == fill(text, &BTreeMap::new()) {
-                format!("{filled}-{ordinal}")
-            } else {
-                filled
+        match &self.template {
+            Template::StateMachine { state_machine, input, name } => {
+                let input = filled_json("StepFunctions.Input", input.as_deref(), &values)?;
+                let name = name.as_ref().map(|text| {
+                    let filled = fill(text, &values);
+                    // One name for several executions would start one.
+                    let is_one = self.targets.len() > 1 && filled == fill(text, &BTreeMap::new());
+                    if is_one { format!("{filled}-{ordinal}") } else { filled }
+                });
+                Ok(Call::StateMachine { state_machine: state_machine.clone(), name, input, wait: true })
             }
-        });
-        Ok(Call::StateMachine { state_machine: state_machine.clone(), name, input, wait: true })
+            Template::Function { function, qualifier, client_context, payload } => {
+                let name = function.split_once(":function:").map_or(function.as_str(), |(_, name)| name);
+                let decoded = payload.as_ref().map(|payload| {
+                    let bytes = STANDARD.decode(payload).ok();
+                    bytes
+                        .and_then(|bytes| String::from_utf8(bytes).ok())
+                        .ok_or("Lambda.Payload is not the Base64 of a text")
+                });
+                let decoded = decoded.transpose()?;
+                Ok(Call::Function(FunctionCall {
+                    function: name.to_owned(),
+                    qualifier: qualifier.clone(),
+                    payload: filled_json("Lambda.Payload", decoded.as_deref(), &values)?,
+                    client_context: client_context.clone(),
+                    invocation_type: InvocationType::RequestResponse,
+                }))
+            }
+        }
+    }
+}
+
+/// A template of JSON, filled in; an empty object where there is none.
+fn filled_json(field: &str, text: Option<&str>, values: &BTreeMap<&str, String>) -> Result<Value, String> {
+    match text {
+        None => Ok(json!({})),
+        Some(text) => serde_json::from_str(&fill(text, values))
+            .map_err(|error| format!("{field} is not JSON once its parameters are filled in: {error}")),
     }
 }
 

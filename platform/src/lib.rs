@@ -9,6 +9,7 @@ pub mod bus;
 pub mod calendars;
 pub mod cut_off;
 pub mod fan_outs;
+pub mod functions;
 pub mod launch;
 pub mod operations;
 pub mod outbox;

@@ -174,3 +174,14 @@ def window_task_runs_a_document_of_the_operators_own(world):
     said = world.ssm.get_command_invocation(CommandId=invocation["ExecutionId"], InstanceId=world.real)
     assert said["StandardOutputContent"] == "by a window\n", said
     world.ssm.delete_document(Name=name)
+
+
+def a_change_calendar_says_whether_it_is_open_and_when_that_changes(world):
+    events = "BEGIN:VEVENT\r\nUID:one\r\nDTSTART:20300101T000000Z\r\nDTEND:20300102T000000Z\r\nEND:VEVENT\r\n"
+    text = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\nX-CALENDAR-TYPE:DEFAULT_OPEN\r\n{events}END:VCALENDAR\r\n"
+    name = world.name("Freeze")
+    world.ssm.create_document(Name=name, Content=text, DocumentType="ChangeCalendar", DocumentFormat="TEXT")
+    for at, state, until in [("2029-12-31T12:00:00Z", "OPEN", "2030-01-01T00:00"), ("2030-01-01T12:00:00Z", "CLOSED", "2030-01-02T00:00")]:
+        found = world.ssm.get_calendar_state(CalendarNames=[name], AtTime=at)
+        assert found["State"] == state and found["NextTransitionTime"].startswith(until), found
+    world.ssm.delete_document(Name=name)

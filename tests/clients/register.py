@@ -3,7 +3,7 @@
 SERVED = set(
     """
     DeleteInventory DescribeAvailablePatches DescribeEffectivePatchesForPatchBaseline DescribeInstanceProperties
-    DescribePatchProperties GetInventory GetInventorySchema GetServiceSetting ListComplianceItems
+    DescribePatchProperties GetCalendarState GetInventory GetInventorySchema GetServiceSetting ListComplianceItems
     ListComplianceSummaries ListInventoryEntries ListResourceComplianceSummaries PutComplianceItems PutInventory
     ResetServiceSetting UpdateServiceSetting
     AddTagsToResource CancelCommand CancelMaintenanceWindowExecution CreateActivation CreateDocument CreateMaintenanceWindow

@@ -1,6 +1,8 @@
 """State machines: boto3's Step Functions client, from a definition to its history."""
 
+import http.server
 import json
+import threading
 import time
 
 from window_runs import _ended as _window_ended
@@ -152,3 +154,62 @@ def a_window_starts_an_execution_for_each_target_and_one_for_a_task_without(worl
     assert {"once": ""} in inputs, inputs
     nodes = sorted(one["node"] for one in inputs if "node" in one)
     assert nodes == world.group("canary") and all(one["run"] == id for one in inputs if "node" in one), inputs
+
+
+class _Function(http.server.BaseHTTPRequestHandler):
+    """A function behind Lambda's Invoke interface: says what it was given."""
+
+    def do_POST(self):
+        given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        broken = "broken" in given
+        body = json.dumps({"errorType": "Broken", "errorMessage": "on purpose"} if broken else {"given": given}).encode()
+        self.send_response(200)
+        if broken:
+            self.send_header("X-Amz-Function-Error", "Unhandled")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def functions_are_called_by_machines_and_by_a_window_for_each_target(world):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Function)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        name = world.name("says")
+        put = world.patchwave("PutFunction", Name=name, Url=f"http://127.0.0.1:{server.server_port}")
+        assert put["TimeoutSeconds"] == 60, put
+        assert name in [one["Name"] for one in world.patchwave("ListFunctions")["Functions"]]
+        machine = _machine(
+            world,
+            A={"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "OutputPath": "$.Payload",
+               "Parameters": {"FunctionName": name, "Payload": {"n": 1}}, "Next": "B"},
+            B={"Type": "Task", "Resource": f"patchwave:function:{name}", "Parameters": {"broken": True}, "End": True,
+               "Catch": [{"ErrorEquals": ["Broken"], "ResultPath": "$.error", "Next": "C"}]},
+            C={"Type": "Pass", "Parameters": {"given.$": "$.given", "error.$": "$.error.Error"}, "End": True})
+        found = _ended(world, world.states.start_execution(stateMachineArn=machine)["executionArn"])
+        assert json.loads(found["output"]) == {"given": {"n": 1}, "error": "Broken"}, found
+
+        window = _soon(world)
+        target = _target(world, window)
+        payload = json.dumps({"node": "{{ TARGET_ID }}"}).encode()
+        world.ssm.register_task_with_maintenance_window(
+            WindowId=window, TaskType="LAMBDA", TaskArn=name, MaxConcurrency="2", MaxErrors="0",
+            Targets=[{"Key": "WindowTargetIds", "Values": [target]}],
+            TaskInvocationParameters={"Lambda": {"Payload": payload}})
+        (task,) = world.ssm.describe_maintenance_window_tasks(WindowId=window)["Tasks"]
+        found = world.ssm.get_maintenance_window_task(WindowId=window, WindowTaskId=task["WindowTaskId"])
+        assert found["TaskInvocationParameters"]["Lambda"]["Payload"] == payload, found
+        execution = _window_ended(world, window)
+        assert execution["Status"] == "SUCCESS", execution
+        (task,) = world.ssm.describe_maintenance_window_execution_tasks(
+            WindowExecutionId=execution["WindowExecutionId"])["WindowExecutionTaskIdentities"]
+        made = world.ssm.describe_maintenance_window_execution_task_invocations(
+            WindowExecutionId=execution["WindowExecutionId"], TaskId=task["TaskExecutionId"], MaxResults=100)
+        made = made["WindowExecutionTaskInvocationIdentities"]
+        assert len(made) == len(world.group("canary")) and {one["Status"] for one in made} == {"SUCCESS"}, made
+        world.patchwave("DeleteFunction", Name=name)
+    finally:
+        server.shutdown()

@@ -75,6 +75,7 @@ impl Site {
                     ..RunCommandParameters::default()
                 },
                 step_functions: None,
+                lambda: None,
                 rollout_plan: None,
                 service_role_arn: None,
                 name: None,

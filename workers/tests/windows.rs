@@ -66,6 +66,7 @@ fn task(window_id: &WindowId) -> WindowTask {
             ..RunCommandParameters::default()
         },
         step_functions: None,
+        lambda: None,
         rollout_plan: None,
         service_role_arn: None,
         name: None,

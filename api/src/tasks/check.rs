@@ -4,7 +4,7 @@ use patchwave_engine::limits::Limit;
 use patchwave_platform::store::windows::{Window, WindowTarget, WindowTask};
 use patchwave_schemas::NodeId;
 
-use super::{RUN_COMMAND, STEP_FUNCTIONS};
+use super::{LAMBDA, RUN_COMMAND, STEP_FUNCTIONS};
 use crate::wire::Error;
 
 /// Ids that the targets of one task may name (observed with SSM).
@@ -12,9 +12,9 @@ const TARGET_IDS_MAX: usize = 10;
 
 /// What can be said of a task by itself.
 pub(super) fn alone(task: &WindowTask) -> Result<(), Error> {
-    if ![RUN_COMMAND, STEP_FUNCTIONS].contains(&task.task_type.as_str()) {
+    if ![RUN_COMMAND, LAMBDA, STEP_FUNCTIONS].contains(&task.task_type.as_str()) {
         return Err(Error::validation(format!(
-            "TaskType is `{}`, which Patchwave does not carry out yet; allowed are {RUN_COMMAND} and {STEP_FUNCTIONS}",
+            "TaskType is `{}`, which Patchwave does not carry out yet; allowed are {RUN_COMMAND}, {LAMBDA} and {STEP_FUNCTIONS}",
             task.task_type
         )));
     }

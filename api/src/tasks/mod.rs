@@ -1,9 +1,11 @@
-//! Tasks registered with a maintenance window: commands and state machines.
+//! Tasks registered with a maintenance window: commands, functions and state machines.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use patchwave_platform::store::windows::{CutoffBehavior, RunCommandParameters, StepFunctionsParameters, WindowTask};
+use patchwave_platform::store::windows::{
+    CutoffBehavior, LambdaParameters, RunCommandParameters, StepFunctionsParameters, WindowTask,
+};
 use patchwave_schemas::event::{ErrorMode, Target};
 use patchwave_schemas::{WindowId, WindowTaskId};
 use serde::Deserialize;
@@ -16,6 +18,7 @@ mod check;
 
 /// The task types that are carried out here.
 const RUN_COMMAND: &str = "RUN_COMMAND";
+const LAMBDA: &str = "LAMBDA";
 const STEP_FUNCTIONS: &str = "STEP_FUNCTIONS";
 /// What SSM shows as the limits of a task without targets, which has none.
 const NO_LIMIT: &str = "1";
@@ -58,7 +61,7 @@ struct TaskParameter {
 struct InvocationParameters {
     run_command: Option<RunCommandParameters>,
     automation: Option<Value>,
-    lambda: Option<Value>,
+    lambda: Option<LambdaParameters>,
     step_functions: Option<StepFunctionsParameters>,
 }
 
@@ -107,8 +110,9 @@ pub(crate) async fn register(api: &Api, request: &Request) -> Result<Value, Erro
         max_errors: limits.1,
         error_mode: input.error_mode.unwrap_or_default(),
         cutoff_behavior: input.cutoff_behavior.unwrap_or_default(),
-        run_command: parameters.0,
-        step_functions: parameters.1,
+        run_command: parameters.run_command,
+        lambda: parameters.lambda,
+        step_functions: parameters.step_functions,
         rollout_plan: input.rollout_plan,
         service_role_arn: input.service_role_arn,
         name: input.name,
@@ -147,7 +151,7 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
         task.priority = input.priority.unwrap_or(0);
         task.error_mode = input.error_mode.unwrap_or_default();
         task.cutoff_behavior = input.cutoff_behavior.unwrap_or_default();
-        (task.run_command, task.step_functions) = parameters.unwrap_or_default();
+        parameters.unwrap_or_default().put(&mut task);
         task.rollout_plan = input.rollout_plan;
         task.service_role_arn = input.service_role_arn;
         task.name = input.name;
@@ -161,7 +165,7 @@ pub(crate) async fn update(api: &Api, request: &Request) -> Result<Value, Error>
         task.error_mode = input.error_mode.unwrap_or(task.error_mode);
         task.cutoff_behavior = input.cutoff_behavior.unwrap_or(task.cutoff_behavior);
         if let Some(parameters) = parameters {
-            (task.run_command, task.step_functions) = parameters;
+            parameters.put(&mut task);
         }
         task.rollout_plan = input.rollout_plan.or(task.rollout_plan);
         task.service_role_arn = input.service_role_arn.or(task.service_role_arn);
@@ -232,8 +236,21 @@ fn passes(task: &WindowTask, filter: &Filter) -> bool {
     }
 }
 
-/// What `TaskInvocationParameters` say to a command and to a state machine.
-type Parameters = (RunCommandParameters, Option<StepFunctionsParameters>);
+/// What `TaskInvocationParameters` say: to a command, a function, a state machine.
+#[derive(Default)]
+struct Parameters {
+    run_command: RunCommandParameters,
+    lambda: Option<LambdaParameters>,
+    step_functions: Option<StepFunctionsParameters>,
+}
+
+impl Parameters {
+    fn put(self, task: &mut WindowTask) {
+        task.run_command = self.run_command;
+        task.lambda = self.lambda;
+        task.step_functions = self.step_functions;
+    }
+}
 
 /// Takes the parameters of what the task runs out of the request.
 fn parameters(input: &mut Input, task_type: &str) -> Result<Option<Parameters>, Error> {
@@ -241,24 +258,32 @@ fn parameters(input: &mut Input, task_type: &str) -> Result<Option<Parameters>, 
         let deprecated = input.task_parameters.take().filter(|parameters| !parameters.is_empty());
         return Ok(deprecated.map(|parameters| {
             let parameters = parameters.into_iter().map(|(name, value)| (name, value.values)).collect();
-            (RunCommandParameters { parameters, ..RunCommandParameters::default() }, None)
+            let run_command = RunCommandParameters { parameters, ..RunCommandParameters::default() };
+            Parameters { run_command, ..Parameters::default() }
         }));
     };
-    let is_machine = task_type == STEP_FUNCTIONS;
-    let own = if is_machine { "StepFunctions" } else { "RunCommand" };
+    let own = match task_type {
+        LAMBDA => "Lambda",
+        STEP_FUNCTIONS => "StepFunctions",
+        _ => "RunCommand",
+    };
     for (name, is_there) in [
         ("Automation", parameters.automation.is_some_and(|other| !other.is_null())),
-        ("Lambda", parameters.lambda.is_some_and(|other| !other.is_null())),
-        ("StepFunctions", !is_machine && parameters.step_functions.is_some()),
-        ("RunCommand", is_machine && parameters.run_command.is_some()),
+        ("Lambda", parameters.lambda.is_some()),
+        ("StepFunctions", parameters.step_functions.is_some()),
+        ("RunCommand", parameters.run_command.is_some()),
     ] {
-        if is_there {
+        if is_there && name != own {
             return Err(Error::validation(format!(
                 "TaskInvocationParameters has the member `{name}`; allowed for {task_type} is `{own}`"
             )));
         }
     }
-    Ok(Some((parameters.run_command.unwrap_or_default(), parameters.step_functions)))
+    Ok(Some(Parameters {
+        run_command: parameters.run_command.unwrap_or_default(),
+        lambda: parameters.lambda,
+        step_functions: parameters.step_functions,
+    }))
 }
 
 fn missing(task_id: WindowTaskId, window_id: &WindowId) -> Error {
@@ -288,6 +313,7 @@ fn full_view(task: &WindowTask) -> Value {
     let mut view = view(task);
     view["TaskType"] = json!(task.task_type);
     view["TaskInvocationParameters"] = match task.task_type.as_str() {
+        LAMBDA => json!({ "Lambda": task.lambda.clone().unwrap_or_default() }),
         STEP_FUNCTIONS => json!({ "StepFunctions": task.step_functions.clone().unwrap_or_default() }),
         _ => json!({ "RunCommand": task.run_command }),
     };

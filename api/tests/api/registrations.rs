@@ -121,7 +121,7 @@ async fn wrong_tasks_are_refused_with_field_value_and_what_is_allowed() {
     let target_id = target(&api, &window_id).await;
     let node = "mi-00000000000000001";
     for (member, value, needle) in [
-        ("TaskType", json!("LAMBDA"), "`LAMBDA`"),
+        ("TaskType", json!("AUTOMATION"), "`AUTOMATION`"),
         ("TaskType", json!("SHELL"), "[RUN_COMMAND, "),
         ("MaxConcurrency", json!("0"), "'maxConcurrency'"),
         ("MaxErrors", json!("101%"), "'101%'"),

@@ -27,6 +27,7 @@ pub mod dead_letters;
 pub mod document;
 pub mod execution;
 pub mod explain;
+pub mod function;
 pub mod group;
 pub mod health;
 pub mod inventory;
@@ -118,6 +119,7 @@ pub async fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<()> {
         Command::SigningKey(command) => signing_key::run(command, &cx).await,
         Command::Group(command) => group::run(command, &cx).await,
         Command::Document(command) => document::run(command, &cx).await,
+        Command::Function(command) => function::run(command, &cx).await,
         Command::Inventory(command) => inventory::run(command, &cx).await,
         Command::DeadLetters(command) => dead_letters::run(command, &cx).await,
         Command::Notification(command) => notification::run(command, &cx).await,

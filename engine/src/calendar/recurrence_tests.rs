@@ -1,3 +1,5 @@
+//! Recurring events: every form of rule, the edges of daylight saving, and the bounds.
+
 use jiff::Timestamp;
 
 use super::{Calendar, State};

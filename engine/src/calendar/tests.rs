@@ -1,3 +1,5 @@
+//! Calendars as people write and export them, and what is refused.
+
 use jiff::Timestamp;
 
 use super::{Calendar, Kind, State, combined};

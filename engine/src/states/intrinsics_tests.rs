@@ -1,3 +1,5 @@
+//! Every intrinsic function, what it refuses, and what bounds it.
+
 use std::cell::Cell;
 
 use serde_json::{Map, Value, json};

@@ -19,7 +19,7 @@
 //! nothing. Between two phases that wait for somebody a frame runs through any number of states, up
 //! to [`TRANSITIONS_MAX`] in one step; then it asks to be continued.
 //!
-//! - `machine`: the definition, read and checked as a whole; `place`: line and column of a fault.
+//! - `machine`: the definition; `read`: reading and checking it; `place`: line and column of a fault.
 //! - `data`: paths, payload templates, inputs and outputs; `intrinsics`: the functions in templates.
 //! - `choice`: the rules of Choice states.
 //! - `resource`: what a Task asks of the world.
@@ -32,6 +32,7 @@ mod history;
 mod intrinsics;
 mod machine;
 mod place;
+mod read;
 mod resource;
 mod retry;
 mod step;

@@ -1,3 +1,5 @@
+//! Executions held in memory: every state and error, with crashes around each step.
+
 use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;

@@ -34,6 +34,7 @@ pub mod cves;
 pub mod dead_letters;
 pub mod documents;
 pub mod executions;
+pub mod functions;
 pub mod group_compliance;
 pub mod identities;
 pub mod inventories;

@@ -139,6 +139,21 @@ pub struct StepFunctionsParameters {
     pub name: Option<String>,
 }
 
+/// The Lambda part of SSM's `TaskInvocationParameters`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LambdaParameters {
+    /// Base64 of JSON with pseudo parameters, at most 4,096 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// Base64 of a JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_context: Option<String>,
+    /// Version or alias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qualifier: Option<String>,
+}
+
 /// A task registered with a window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -147,7 +162,7 @@ pub struct WindowTask {
     pub window_task_id: WindowTaskId,
     /// Its window.
     pub window_id: WindowId,
-    /// `RUN_COMMAND` or `STEP_FUNCTIONS`; the other types of SSM are refused at registration.
+    /// `RUN_COMMAND`, `LAMBDA` or `STEP_FUNCTIONS`; the other type of SSM is refused at registration.
     pub task_type: String,
     /// The document.
     pub task_arn: String,
@@ -174,6 +189,9 @@ pub struct WindowTask {
     /// What an execution of the state machine is given, where the type is `STEP_FUNCTIONS`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_functions: Option<StepFunctionsParameters>,
+    /// What the function is given, where the type is `LAMBDA`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<LambdaParameters>,
     /// Name of the rollout plan that cuts its command into waves (Patchwave's own).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout_plan: Option<String>,

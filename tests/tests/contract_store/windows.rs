@@ -77,6 +77,7 @@ pub(crate) fn task(id: &WindowId, cause: &str) -> WindowTask {
             ..Default::default()
         },
         step_functions: None,
+        lambda: None,
         rollout_plan: None,
         service_role_arn: None,
         name: Some(cause.to_owned()),

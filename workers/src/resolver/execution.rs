@@ -16,7 +16,9 @@ use patchwave_platform::store::Tx;
 use patchwave_platform::store::executions::{Execution, TaskExecution};
 use patchwave_platform::store::outbox::OutboxMessage;
 use patchwave_platform::store::tags::Taggable;
-use patchwave_platform::store::windows::{CalendarPolicy, CutoffBehavior, WindowTask};
+use patchwave_platform::store::windows::{
+    CalendarPolicy, CutoffBehavior, LambdaParameters, StepFunctionsParameters, WindowTask,
+};
 use patchwave_platform::workflows::{Happening, tell};
 use patchwave_schemas::CommandId;
 use patchwave_schemas::event::{CancelCause, CommandRequested, RolloutCancelRequested, Target, Timer};
@@ -27,8 +29,15 @@ use crate::effects::Effects;
 use crate::workflows::fan_out::CUTOFF;
 use crate::{HandlerError, news};
 
+/// The task type of functions.
+const LAMBDA: &str = "LAMBDA";
 /// The task type of state machines.
 const STEP_FUNCTIONS: &str = "STEP_FUNCTIONS";
+
+/// Whether a task makes calls, and not a command.
+fn is_fan_out(task: &WindowTask) -> bool {
+    [LAMBDA, STEP_FUNCTIONS].contains(&task.task_type.as_str())
+}
 
 /// Applies an event and all that follows from it, and stores the firing. The caller holds its row.
 pub(super) async fn advance(
@@ -154,6 +163,17 @@ pub(super) async fn take_ends(
     Ok(effects)
 }
 
+/// What a task calls for each of its targets.
+fn template_of(task: &WindowTask) -> Template {
+    let called = task.task_arn.clone();
+    if task.task_type == LAMBDA {
+        let LambdaParameters { payload, client_context, qualifier } = task.lambda.clone().unwrap_or_default();
+        return Template::Function { function: called, qualifier, client_context, payload };
+    }
+    let StepFunctionsParameters { input, name } = task.step_functions.clone().unwrap_or_default();
+    Template::StateMachine { state_machine: called, input, name }
+}
+
 /// Starts a task that makes one call for each target, or one in all. `Err` says how a task ends that
 /// cannot start.
 async fn start_fan_out_task(
@@ -176,7 +196,6 @@ async fn start_fan_out_task(
     };
     let refused = match (targets, limits) {
         (Ok(targets), (Ok(concurrency), Ok(errors))) => {
-            let parameters = definition.step_functions.clone().unwrap_or_default();
             let registered = definition.targets.iter().find(|target| target.key == "WindowTargetIds");
             let names = [
                 ("WINDOW_ID", execution.window_id.to_string()),
@@ -190,11 +209,7 @@ async fn start_fan_out_task(
                 window_execution_id: execution.window_execution_id,
                 task_execution_id: task.task_execution_id,
                 targets,
-                template: Template::StateMachine {
-                    state_machine: definition.task_arn.clone(),
-                    input: parameters.input,
-                    name: parameters.name,
-                },
+                template: template_of(definition),
                 names: names.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
                 concurrency: concurrency.unwrap_or(DEFAULT_CONCURRENCY),
                 errors: errors.unwrap_or(DEFAULT_ERRORS),
@@ -223,7 +238,7 @@ async fn start_task(
     task: &mut TaskExecution,
     now: Timestamp,
 ) -> Result<Result<Vec<OutboxMessage>, Ending>, HandlerError> {
-    if task.task.task_type == STEP_FUNCTIONS {
+    if is_fan_out(&task.task) {
         return start_fan_out_task(tx, execution, task, now).await;
     }
     let command_id = CommandId::derived(&task.task_execution_id.to_string());
@@ -294,7 +309,7 @@ const STATUS_DETAILS_CHARS_MAX: usize = 250;
 async fn stop_task(tx: &mut Tx, task: &TaskExecution, now: Timestamp) -> Result<Option<OutboxMessage>, HandlerError> {
     let reason = "the window's cutoff has come".to_owned();
     let Some(command_id) = task.command_id else {
-        if task.task.task_type != STEP_FUNCTIONS {
+        if !is_fan_out(&task.task) {
             return Ok(None);
         }
         let stop = Happening::Stop { how: CUTOFF.to_owned(), cause: reason };

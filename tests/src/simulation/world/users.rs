@@ -91,6 +91,7 @@ impl World {
                     ..RunCommandParameters::default()
                 },
                 step_functions: None,
+                lambda: None,
                 rollout_plan: None,
                 service_role_arn: None,
                 name: None,
