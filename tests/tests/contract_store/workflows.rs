@@ -3,6 +3,7 @@
 use patchwave_engine::calls::{Call, CallOutcome};
 use patchwave_platform::store::Store;
 use patchwave_platform::store::calls::{NewCall, OwnerKind};
+use patchwave_platform::store::functions::Function;
 use patchwave_platform::store::state_machines::StateMachine;
 use patchwave_platform::store::workflows::{
     Kind, Letter, StoredEvent, StoredFrame, StoredStep, Workflow, WorkflowQuery,
@@ -25,6 +26,7 @@ contract! {
     steps_are_replaced_and_read_in_order,
     a_call_is_claimed_by_one_until_its_lease_runs_out,
     a_call_ends_once_and_tells_its_execution,
+    a_function_is_registered_changed_listed_and_deleted,
 }
 
 fn machine(name: &str) -> StateMachine {
@@ -293,4 +295,29 @@ async fn a_call_ends_once_and_tells_its_execution(place: Place) {
     assert!(tx.note_ended_calls(OwnerKind::Workflow, &call("t").owner_id, 9).await.unwrap().is_empty());
     tx.forget_calls(OwnerKind::Workflow, &call("t").owner_id).await.unwrap();
     assert_eq!(tx.call("t").await.unwrap(), None);
+}
+
+async fn a_function_is_registered_changed_listed_and_deleted(place: Place) {
+    let store = place.open().await;
+    let function = |name: &str, seconds: u32| Function {
+        name: name.to_owned(),
+        url: "https://functions.example.com".to_owned(),
+        timeout_seconds: seconds,
+        description: String::new(),
+        created_at: at(0),
+        updated_at: at(i64::from(seconds)),
+    };
+    let mut tx = store.begin().await.unwrap();
+    for one in [function("b", 1), function("a", 2), function("b", 3)] {
+        tx.put_function(&one).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(store.functions().await.unwrap(), [function("a", 2), function("b", 3)]);
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.delete_function("a").await.unwrap() && !tx.delete_function("a").await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(
+        (store.function("a").await.unwrap(), store.function("b").await.unwrap()),
+        (None, Some(function("b", 3)))
+    );
 }
