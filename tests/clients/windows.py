@@ -194,7 +194,7 @@ def tasks_are_registered_changed_listed_and_taken_out(world):
 def task_types_that_are_not_carried_out_are_refused_in_words(world):
     window = world.window()
     target = _target(world, window)
-    for kind in ["AUTOMATION", "LAMBDA", "STEP_FUNCTIONS"]:
+    for kind in ["AUTOMATION"]:
         message = world.refused(
             "ValidationException",
             world.ssm.register_task_with_maintenance_window,
